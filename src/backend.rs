@@ -1,0 +1,1 @@
+//! The server side: connections, pool, control plane, probes. Never decides where a statement goes.

@@ -1,0 +1,1 @@
+//! HTTP: metrics, health, JSON of the admin tables. Never changes anything.

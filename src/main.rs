@@ -1,0 +1,3 @@
+//! The `tidegate` program: arguments, logging, configuration, then `server::run`.
+
+fn main() {}

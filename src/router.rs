@@ -1,0 +1,1 @@
+//! Decides where a statement goes and says why. Pure: awaits nothing, writes nothing.

@@ -1,0 +1,1 @@
+//! The one stop signal and the wait for the tasks that heard it. Knows no room.

@@ -1,0 +1,1 @@
+//! Aggregate views: recognise, choose, build, match, rewrite, retire. Any doubt goes to the base tables.
