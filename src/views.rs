@@ -1,1 +1,9 @@
 //! Aggregate views: recognise, choose, build, match, rewrite, retire. Any doubt goes to the base tables.
+
+pub mod definition;
+
+pub mod matching;
+pub mod pattern;
+pub mod refusal;
+pub mod rewrite;
+pub mod schema;

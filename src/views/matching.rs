@@ -1,0 +1,1 @@
+//! Finds the view that holds everything a pattern asks for. Pure.

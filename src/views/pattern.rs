@@ -1,0 +1,1 @@
+//! The aggregate pattern of a statement, and the definition that generalises it. Pure.

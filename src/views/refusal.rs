@@ -1,0 +1,1 @@
+//! Why a statement is not answered from a view: one stable label per rule.
