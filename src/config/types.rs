@@ -1,0 +1,297 @@
+//! The types of values a key can have beyond numbers and words, with their reading and printing. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::Secret;
+
+/// Where the backend is and who the control plane logs in as: `mysql://user:password@host:port`.
+/// Prints with the password as `***`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct BackendUrl {
+    /// Host name or address, without brackets; empty: not set.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User of the control plane.
+    pub user: String,
+    /// Password of that user.
+    pub password: Secret,
+}
+
+/// What stands in a user name of a printed URL as it is.
+const PLAIN: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+impl BackendUrl {
+    /// The form every message names.
+    pub const FORM: &str = "mysql://USER:PASSWORD@HOST:PORT";
+    /// The port when none is written.
+    pub const PORT: u16 = 3306;
+
+    /// Whether a backend was named at all.
+    pub fn is_set(&self) -> bool {
+        !self.host.is_empty()
+    }
+
+    /// `host:port`, IPv6 in brackets: what goes into logs and to a resolver.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for BackendUrl {
+    type Err = String;
+
+    /// Reads the URL; user and password may be percent-encoded. The error is a sentence without the password.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = Self::FORM;
+        if !text.contains("://") {
+            return Err(format!("is not a URL; write {form}"));
+        }
+        let url = url::Url::parse(text).map_err(|why| {
+            format!("is not a URL ({why}); write {form}, with @ : / ? # % of a password percent-encoded (@ is %40)")
+        })?;
+        if url.scheme() != "mysql" {
+            return Err(format!("starts with {}://; write {form}", url.scheme()));
+        }
+        if !matches!(url.path(), "" | "/") {
+            return Err(format!(
+                "names a schema ({}), but Tidegate serves all of them; write {form}",
+                url.path()
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(format!(
+                "has options behind the address, but none are known; write {form}"
+            ));
+        }
+        let host = match url.host() {
+            Some(url::Host::Ipv6(address)) => address.to_string(),
+            // Not a special scheme: the parser leaves escapes in the name as they were written.
+            Some(host) => decode(&host.to_string(), "host")?,
+            None => String::new(),
+        };
+        if host.is_empty() {
+            return Err(format!("names no host; write {form}"));
+        }
+        let user = decode(url.username(), "user")?;
+        if user.is_empty() {
+            return Err(format!("names no user; write {form}"));
+        }
+        let password = Secret::new(decode(url.password().unwrap_or_default(), "password")?);
+        let port = url.port().unwrap_or(Self::PORT);
+        if port == 0 {
+            return Err("has port 0; allowed: 1 to 65535".to_owned());
+        }
+        Ok(Self {
+            host,
+            port,
+            user,
+            password,
+        })
+    }
+}
+
+fn decode(part: &str, name: &str) -> Result<String, String> {
+    let text = percent_decode_str(part)
+        .decode_utf8()
+        .map_err(|_| format!("has a {name} that is not UTF-8"))?;
+    if text.contains('\0') {
+        return Err(format!("has a {name} with a zero byte in it"));
+    }
+    Ok(text.into_owned())
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_set() {
+            return Ok(());
+        }
+        write!(f, "mysql://{}", utf8_percent_encode(&self.user, &PLAIN))?;
+        if !self.password.is_empty() {
+            write!(f, ":{}", self.password)?;
+        }
+        write!(f, "@{}", self.address())
+    }
+}
+
+impl fmt::Debug for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// A value with a fixed set of words for it.
+pub trait Choice: Sized + Copy + PartialEq + 'static {
+    /// Every value with its word, in the order of the documentation.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The value a word stands for.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, value)| *value)
+    }
+
+    /// The word for this value.
+    fn word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+/// Whether TLS is used: as in `--ssl-mode` of the MySQL clients, without checks of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    Disabled,
+    /// When the other side can.
+    Preferred,
+    /// Or no connection.
+    Required,
+}
+
+impl Choice for TlsMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disabled", Self::Disabled),
+        ("preferred", Self::Preferred),
+        ("required", Self::Required),
+    ];
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("human", Self::Human), ("json", Self::Json)];
+}
+
+/// Which secondary engine views are loaded into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecondaryEngine {
+    /// The one the backend has, if it has one.
+    Auto,
+    /// None, whatever the backend has.
+    Off,
+    /// This one (`RAPID`, or `MOCK` in tests).
+    Named(String),
+}
+
+impl fmt::Display for SecondaryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Named(name) => name,
+        })
+    }
+}
+
+impl FromStr for SecondaryEngine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            name if is_identifier(name) => Ok(Self::Named(name.to_owned())),
+            _ => Err("is not the name of an engine".to_owned()),
+        }
+    }
+}
+
+/// Letters, digits, `_` and `$`, not starting with a digit, at most 64: what needs no quoting anywhere in MySQL.
+pub fn is_identifier(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
+}
+
+/// One of `[[users]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// Name as the client sends it.
+    pub name: String,
+    /// Password on both sides of Tidegate.
+    pub password: Secret,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_are_read() {
+        let url: BackendUrl = "mysql://app%40eu:p%40ss%3A%2F%25@db.example:3307"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            (url.host.as_str(), url.port, url.user.as_str()),
+            ("db.example", 3307, "app@eu")
+        );
+        assert_eq!(url.password.reveal(), "p@ss:/%");
+        assert_eq!(url.to_string(), "mysql://app%40eu:***@db.example:3307");
+        let url: BackendUrl = "mysql://root@[::1]/".parse().unwrap();
+        assert_eq!(
+            (url.host.as_str(), url.port, url.password.is_empty()),
+            ("::1", 3306, true)
+        );
+        assert_eq!(url.to_string(), "mysql://root@[::1]:3306");
+    }
+
+    #[test]
+    fn urls_that_are_refused() {
+        for (text, part) in [
+            ("127.0.0.1:3306", "is not a URL"),
+            ("postgres://a@b", "starts with postgres://"),
+            ("mysql://host:3306", "names no user"),
+            ("mysql://user:pw@", "is not a URL"),
+            ("mysql://u:p@h:3306/shop", "names a schema (/shop)"),
+            ("mysql://u:p@h?ssl=1", "has options"),
+            ("mysql://u:p@h:0", "port 0"),
+            ("mysql://u:secret@h:99999", "is not a URL"),
+            ("mysql://u:%ff@h", "password that is not UTF-8"),
+        ] {
+            let why = text.parse::<BackendUrl>().unwrap_err();
+            assert!(why.contains(part), "{text}: {why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
+    }
+
+    #[test]
+    fn words_and_values_are_one_to_one() {
+        for (word, mode) in TlsMode::WORDS {
+            assert_eq!(
+                (TlsMode::from_word(word), mode.word()),
+                (Some(*mode), *word)
+            );
+        }
+        assert_eq!(TlsMode::from_word("PREFERRED"), None);
+        assert_eq!(
+            "RAPID".parse::<SecondaryEngine>().unwrap().to_string(),
+            "RAPID"
+        );
+        assert!("a b".parse::<SecondaryEngine>().is_err());
+    }
+}
