@@ -1,9 +1,12 @@
 //! Aggregate views: recognise, choose, build, match, rewrite, retire. Any doubt goes to the base tables.
 
+pub mod advisor;
 pub mod definition;
+pub mod keyset;
 
 pub mod matching;
 pub mod pattern;
 pub mod refusal;
 pub mod rewrite;
 pub mod schema;
+pub mod storage;
