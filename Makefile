@@ -1,0 +1,29 @@
+# Everything a person or CI runs. `make help` lists it.
+SHELL := bash
+.DELETE_ON_ERROR:
+.PHONY: help demo test check tools
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+demo: tools ## build, start MySQL and Tidegate on free ports, load the sample schema, run a workload, report, stay up (DEMO_EXIT=1: end)
+	@echo 'demo: building the release (some minutes the first time)'
+	cargo build --release --locked --bin tidegate --example demo
+	target/release/examples/demo
+
+test: tools ## format, lints, unit, golden, simulated and end-to-end tests; the database servers are fetched on first use
+	tests/tools/mysql-tree --mock >/dev/null
+	tests/tools/mysql-tree --mariadb >/dev/null
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --no-fail-fast
+
+check: tools ## the quick part of the tests: format, lints, unit tests and house rules; no server, no network
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --lib --test tidy
+
+
+# Says what is missing before anything fails for want of it.
+tools:
+	@for program in cargo cc; do command -v $$program >/dev/null || { echo "needs '$$program' on PATH (Rust by rustup, a C compiler from the distribution)"; exit 1; }; done

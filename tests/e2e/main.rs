@@ -1,0 +1,7 @@
+//! End-to-end tests: the built program in front of real servers. One binary; one module a feature.
+//! A module never starts servers by itself: `support` does, and takes them down.
+
+#[path = "../support/lib.rs"]
+mod support;
+
+mod harness;
