@@ -1,0 +1,59 @@
+//! Where the rows of the admin tables come from: one function per table, given by whoever builds the rooms.
+//! A table whose function was not given is empty. Never keeps a snapshot.
+
+use std::sync::Arc;
+
+use super::value::Row;
+
+/// Reads the rows of one table at this moment. Called on the engine's own thread; may lock briefly, must not wait.
+pub type RowsFn = Arc<dyn Fn() -> Vec<Row> + Send + Sync>;
+
+/// One rows function per table of our own that shows another room's state.
+/// `admin::tables::<table>` has the function that makes one from the owning room's handle.
+#[derive(Clone)]
+pub struct Sources {
+    /// Rows of `queries`.
+    pub queries: RowsFn,
+    /// Rows of `decisions`.
+    pub decisions: RowsFn,
+    /// Rows of `sessions`.
+    pub sessions: RowsFn,
+    /// Rows of `transactions`.
+    pub transactions: RowsFn,
+    /// Rows of `pools`.
+    pub pools: RowsFn,
+    /// Rows of `backends`.
+    pub backends: RowsFn,
+    /// Rows of `views`.
+    pub views: RowsFn,
+    /// Rows of `view_candidates`.
+    pub view_candidates: RowsFn,
+    /// Rows of `cache`.
+    pub cache: RowsFn,
+    /// Rows of `binlog`.
+    pub binlog: RowsFn,
+    /// Rows of `errors`.
+    pub errors: RowsFn,
+    /// Rows of `settings`.
+    pub settings: RowsFn,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        let none: RowsFn = Arc::new(Vec::new);
+        Self {
+            queries: none.clone(),
+            decisions: none.clone(),
+            sessions: none.clone(),
+            transactions: none.clone(),
+            pools: none.clone(),
+            backends: none.clone(),
+            views: none.clone(),
+            view_candidates: none.clone(),
+            cache: none.clone(),
+            binlog: none.clone(),
+            errors: none.clone(),
+            settings: none,
+        }
+    }
+}

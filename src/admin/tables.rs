@@ -1,0 +1,16 @@
+//! One file per admin table: its columns, and the function that turns the owning room's snapshot into rows.
+//! Nothing here changes anything or keeps state.
+
+pub mod backends;
+pub mod binlog;
+pub mod cache;
+pub mod decisions;
+pub mod errors;
+pub mod pools;
+pub mod queries;
+pub mod schema;
+pub mod sessions;
+pub mod settings;
+pub mod transactions;
+pub mod view_candidates;
+pub mod views;
