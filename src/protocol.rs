@@ -3,8 +3,10 @@
 //!
 //! Sources of the rules: the protocol chapters of the MySQL source documentation, measured against MySQL 9.7.4 and MariaDB 10.11.
 
+pub mod auth;
 pub mod capability;
 pub mod command;
+pub mod handshake;
 pub mod packet;
 pub mod response;
 pub mod status;

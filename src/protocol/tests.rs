@@ -1,5 +1,7 @@
 //! Tests of the wire format: packets and fields here, one child module for each larger part.
 
+mod login;
+
 use super::command::{Command, Execute, QueryBody, put_query, put_query_with_attributes};
 use super::packet::*;
 use super::response::*;
