@@ -1,6 +1,8 @@
 //! Aggregate views: recognise, choose, build, match, rewrite, retire. Any doubt goes to the base tables.
 
 pub mod advisor;
+pub mod build;
+pub mod connection;
 pub mod definition;
 pub mod keyset;
 

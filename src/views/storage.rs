@@ -98,7 +98,11 @@ fn aggregate_sql(measure: &Measure) -> String {
 
 /// A temporary table whose column types are the server's own derivation for keys and measures. It never holds a row.
 pub fn probe_sql(definition: &Definition, probe_table: &str) -> String {
-    let mut sql = format!("CREATE TEMPORARY TABLE {probe_table} AS SELECT ");
+    // The key is there for servers that insist on a primary key.
+    let gk = quoted(GROUP_KEY_COLUMN);
+    let mut sql = format!(
+        "CREATE TEMPORARY TABLE {probe_table} ({gk} BINARY(16) NOT NULL, PRIMARY KEY ({gk})) AS SELECT "
+    );
     for key in &definition.keys {
         let _ = write!(sql, "{} AS {}, ", key.expression, quoted(&key.column));
     }
