@@ -279,6 +279,8 @@ pub struct Analytics {
     pub apps_max: usize,
     /// User names told apart.
     pub users_max: usize,
+    /// Schema names told apart.
+    pub schemas_max: usize,
     /// A statement that takes longer counts as slow.
     pub slow_query_ms: u64,
     /// Keep the text of slow statements with their literals.
@@ -293,6 +295,7 @@ impl Default for Analytics {
             digests_max: 20_000,
             apps_max: 500,
             users_max: 1_000,
+            schemas_max: 1_000,
             slow_query_ms: 1_000,
             sample_literals: false,
             events_max: 1_000,
