@@ -113,8 +113,12 @@ impl Decisions {
                 None => rows.push(read),
                 Some(row) => {
                     let count = row.count + read.count;
-                    if read.last_ms > row.last_ms {
+                    if read.last_ms > row.last_ms
+                        && (read.example_digest.is_some() || row.example_digest.is_none())
+                    {
                         *row = read;
+                    } else {
+                        row.last_ms = row.last_ms.max(read.last_ms);
                     }
                     row.count = count;
                 }
@@ -246,7 +250,7 @@ mod tests {
         let top = rows.first().unwrap();
         assert_eq!(
             (top.about, top.reason, top.count, top.last_ms),
-            ("backend", "in_transaction", 2, 20)
+            ("backend", "in_transaction", 2, 5_020)
         );
         assert_eq!(top.example_digest, Some(7));
         assert_eq!(decisions.label(99), "");
