@@ -101,7 +101,7 @@ pub fn probe_sql(definition: &Definition, probe_table: &str) -> String {
     // The key is there for servers that insist on a primary key.
     let gk = quoted(GROUP_KEY_COLUMN);
     let mut sql = format!(
-        "CREATE TEMPORARY TABLE {probe_table} ({gk} BINARY(16) NOT NULL, PRIMARY KEY ({gk})) AS SELECT "
+        "CREATE TEMPORARY TABLE {probe_table} ({gk} BINARY(16) NOT NULL DEFAULT '', PRIMARY KEY ({gk})) AS SELECT "
     );
     for key in &definition.keys {
         let _ = write!(sql, "{} AS {}, ", key.expression, quoted(&key.column));

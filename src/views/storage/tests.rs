@@ -71,7 +71,7 @@ fn literals_are_quoted() {
 
 #[test]
 fn probe() {
-    insta::assert_snapshot!(probe_sql(&definition(), "`tidegate`.`p`"), @r"CREATE TEMPORARY TABLE `tidegate`.`p` (`gk` BINARY(16) NOT NULL, PRIMARY KEY (`gk`)) AS SELECT DATE(`at`) AS `k1`, `kind` AS `k2`, `region` AS `k3`, COUNT(*) AS `n`, COUNT(`amount`) AS `m1`, SUM(`amount`) AS `m2`, MIN(`amount`) AS `m3`, MAX(`amount`) AS `m4` FROM `shop`.`or``ders` WHERE FALSE GROUP BY DATE(`at`), `kind`, `region`");
+    insta::assert_snapshot!(probe_sql(&definition(), "`tidegate`.`p`"), @r"CREATE TEMPORARY TABLE `tidegate`.`p` (`gk` BINARY(16) NOT NULL DEFAULT '', PRIMARY KEY (`gk`)) AS SELECT DATE(`at`) AS `k1`, `kind` AS `k2`, `region` AS `k3`, COUNT(*) AS `n`, COUNT(`amount`) AS `m1`, SUM(`amount`) AS `m2`, MIN(`amount`) AS `m3`, MAX(`amount`) AS `m4` FROM `shop`.`or``ders` WHERE FALSE GROUP BY DATE(`at`), `kind`, `region`");
 }
 
 #[test]
