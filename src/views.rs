@@ -6,9 +6,12 @@ pub mod connection;
 pub mod definition;
 pub mod keyset;
 
+pub mod leader;
 pub mod matching;
 pub mod pattern;
 pub mod refusal;
 pub mod rewrite;
 pub mod schema;
+pub mod secondary;
+pub mod shadow;
 pub mod storage;

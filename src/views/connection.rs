@@ -182,7 +182,7 @@ impl Link {
     /// From the server or the connection, or later than `max`.
     pub async fn answer(
         &mut self,
-        sql: &str,
+        sql: &[u8],
         limits: (usize, usize),
         max: Duration,
     ) -> Result<Option<Answer>, ViewsError> {
@@ -231,7 +231,7 @@ impl Link {
         max: Duration,
     ) -> Result<Vec<Vec<Option<String>>>, ViewsError> {
         let answer = self
-            .answer(sql, (100_000, 64 << 20), max)
+            .answer(sql.as_bytes(), (100_000, 64 << 20), max)
             .await?
             .ok_or_else(|| ViewsError::Connection("a control query was too large".into()))?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
