@@ -8,6 +8,7 @@ pub mod capability;
 pub mod command;
 pub mod handshake;
 pub mod packet;
+pub mod relay;
 pub mod response;
 pub mod status;
 
