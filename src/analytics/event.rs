@@ -1,8 +1,10 @@
 //! What is told of one execution, and of whom. Plain data: session fills it in, [`super::recorder`] counts it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::names::Name;
+use crate::sql::Statement;
 
 /// Who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,9 +54,19 @@ pub struct Digest<'a> {
     /// Digest id; 0 for what has none.
     pub id: u128,
     /// Digest text, cut as configured.
-    pub text: &'a std::sync::Arc<str>,
+    pub text: &'a Arc<str>,
     /// Kind of statement: one of a fixed set of words.
     pub kind: &'static str,
+}
+
+impl<'a> From<&'a Statement> for Digest<'a> {
+    fn from(statement: &'a Statement) -> Self {
+        Self {
+            id: statement.id.0,
+            text: &statement.digest_text,
+            kind: statement.kind.label(),
+        }
+    }
 }
 
 /// Who asked: interned once per login, schema change or app change, so that counting copies nothing.
@@ -149,7 +161,7 @@ impl QueryEvent<'_> {
 }
 
 /// The app of a statement: the connection attribute `program_name`, else the query attribute of that name, else the
-/// statement's sqlcommenter comment (without its `/*` and `*/`). Cut to [`APP_BYTES_MAX`]; empty when nobody said.
+/// statement's sqlcommenter comment (with or without its marks). Cut to [`APP_BYTES_MAX`]; empty when nobody said.
 /// Writes into `into`, so that a session does this without allocating.
 pub fn app_name(
     program_name: Option<&[u8]>,
@@ -171,6 +183,8 @@ pub fn app_name(
 
 /// The value of `application`, `app` or `service` in `key='value',...` (sqlcommenter) or `key:value,...` (marginalia).
 fn comment_value(comment: &[u8]) -> Option<&[u8]> {
+    let comment = comment.strip_prefix(b"/*").unwrap_or(comment);
+    let comment = comment.strip_suffix(b"*/").unwrap_or(comment);
     comment.split(|byte| *byte == b',').find_map(|pair| {
         let at = pair.iter().position(|byte| matches!(byte, b'=' | b':'))?;
         let (key, value) = (
@@ -230,6 +244,7 @@ mod tests {
             app(None, None, Some("application:Shop,controller:x")),
             "Shop"
         );
+        assert_eq!(app(None, None, Some("/* app='x y' */")), "x y");
         assert_eq!(app(None, None, Some("a plain comment")), "");
         assert_eq!(app(None, None, None), "");
     }

@@ -35,6 +35,24 @@ fn write(analytics: &Analytics, worker: usize) {
     }
 }
 
+/// Reads everything, and gives rows up, until told to stop.
+fn read(analytics: &Analytics, done: &AtomicBool) {
+    let mut before = (0, 0);
+    while !done.load(Ordering::Acquire) {
+        let count = analytics.queries().iter().map(|row| row.count).sum::<u64>();
+        let now = (count, analytics.totals().queries());
+        assert!(
+            now.0 >= before.0 && now.1 >= before.1,
+            "{now:?} after {before:?}"
+        );
+        before = now;
+        analytics.queries.make_room(u64::MAX, 0);
+        analytics.errors();
+        analytics.decisions();
+        analytics.recent();
+    }
+}
+
 #[test]
 fn totals_are_exact_with_readers_all_the_time() {
     // Fewer rows than keys, so that rows are also refused, given up and moved under the readers' eyes.
@@ -46,59 +64,29 @@ fn totals_are_exact_with_readers_all_the_time() {
     let analytics = Analytics::new(&config, WRITERS);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let mut before = (0, 0);
-                while !done.load(Ordering::Acquire) {
-                    let count = analytics.queries().iter().map(|row| row.count).sum::<u64>();
-                    let now = (count, analytics.totals().queries());
-                    assert!(
-                        now.0 >= before.0 && now.1 >= before.1,
-                        "{now:?} after {before:?}"
-                    );
-                    before = now;
-                    analytics.queries.make_room(u64::MAX, 0);
-                    analytics.errors();
-                    analytics.decisions();
-                    analytics.recent();
-                }
-            });
-        }
+        let (analytics, done) = (&*analytics, &done);
         let writers: Vec<_> = (0..WRITERS)
-            .map(|worker| {
-                scope.spawn({
-                    let analytics = &analytics;
-                    move || write(analytics, worker)
-                })
-            })
+            .map(|worker| scope.spawn(move || write(analytics, worker)))
             .collect();
-        for writer in writers {
-            writer.join().unwrap();
-        }
+        (0..2).for_each(|_| drop(scope.spawn(move || read(analytics, done))));
+        let written: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
         done.store(true, Ordering::Release);
+        assert!(written.iter().all(Result::is_ok));
     });
     let all = WRITERS as u64 * EACH;
+    let sum = |rows: &[QueryRow], of: fn(&QueryRow) -> u64| rows.iter().map(of).sum::<u64>();
     for rows in [analytics.queries(), analytics.digests()] {
-        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), all);
-        assert_eq!(rows.iter().map(|row| row.rows).sum::<u64>(), 2 * all);
-        assert_eq!(rows.iter().map(|row| row.errors).sum::<u64>(), all / 100);
         assert_eq!(
-            rows.iter()
-                .map(|row| row.served.iter().sum::<u64>())
-                .sum::<u64>(),
-            all
+            (sum(&rows, |row| row.count), sum(&rows, |row| row.rows)),
+            (all, 2 * all)
         );
+        assert_eq!(sum(&rows, |row| row.errors), all / 100);
+        assert_eq!(sum(&rows, |row| row.served.iter().sum()), all);
     }
     let totals = analytics.totals();
     assert_eq!((totals.queries(), totals.bytes_out), (all, 10 * all));
-    assert_eq!(
-        totals
-            .duration
-            .iter()
-            .map(|timing| timing.sum_us)
-            .sum::<u64>(),
-        WRITERS as u64 * EACH / 1_000 * 499_500
-    );
+    let sum_us: u64 = totals.duration.iter().map(|timing| timing.sum_us).sum();
+    assert_eq!(sum_us, WRITERS as u64 * EACH / 1_000 * 499_500);
     assert_eq!(
         analytics
             .decisions()

@@ -8,7 +8,7 @@
 //!   none ---------------------> open ------------------------------------------------> none
 //!                                |  ^  statement with bit 1; error other than 1213
 //!                                +--+  (1205 leaves the transaction open)
-//!                                |  ^  BEGIN, implicit commit or AND CHAIN with bit still 1: one ends, one begins
+//!                                |  ^  BEGIN or AND CHAIN with bit still 1: one ends, one begins
 //!                                +--+
 //! ```
 
@@ -19,6 +19,7 @@ use super::event::Identity;
 use super::names::Name;
 use super::recorder::Recorder;
 use super::sessions::LiveTransaction;
+use crate::sql::{Kind, Statement};
 
 /// Status bits, from the server's protocol documentation.
 const STATUS_IN_TRANS: u16 = 0x1;
@@ -37,8 +38,29 @@ pub enum Boundary {
     Commit,
     /// ROLLBACK, but not to a savepoint; COM_RESET_CONNECTION and COM_CHANGE_USER.
     Rollback,
-    /// DDL, LOCK TABLES, `SET autocommit = 1`: commits an open one.
+    /// What commits when it ends an open one: DDL, LOCK TABLES, `SET autocommit = 1`. When the bit stays (CREATE TEMPORARY
+    /// TABLE, another SET) nothing was committed.
     ImplicitCommit,
+}
+
+impl Boundary {
+    /// What the statement means to an open transaction.
+    pub fn of(statement: &Statement) -> Self {
+        match statement.kind {
+            Kind::Begin => Self::Begin,
+            Kind::Commit => Self::Commit,
+            // To a savepoint is not to the end.
+            Kind::Rollback if statement.digest_text.split(' ').any(|word| word == "TO") => {
+                Self::None
+            }
+            Kind::Rollback => Self::Rollback,
+            Kind::Ddl | Kind::Account | Kind::Lock | Kind::Unlock | Kind::Set => {
+                Self::ImplicitCommit
+            }
+            Kind::Maintenance | Kind::Flush | Kind::Reset | Kind::Admin => Self::ImplicitCommit,
+            _ => Self::None,
+        }
+    }
 }
 
 /// How a transaction ended.
@@ -187,8 +209,11 @@ impl TransactionTracker {
             None => end.status & STATUS_IN_TRANS != 0,
         };
         // BEGIN in a transaction is the first statement of the new one; COMMIT AND CHAIN is the last one of the old.
-        let restarted =
-            was_open && is_open && end.error.is_none() && end.boundary != Boundary::None;
+        let names_an_end = matches!(
+            end.boundary,
+            Boundary::Begin | Boundary::Commit | Boundary::Rollback
+        );
+        let restarted = was_open && is_open && end.error.is_none() && names_an_end;
         if restarted && end.boundary == Boundary::Begin {
             self.close(Outcome::Committed, end.identity, recorder);
         }

@@ -167,3 +167,38 @@ fn outcomes_are_in_the_order_of_all() {
         assert_eq!(outcome as usize, place);
     }
 }
+
+#[test]
+fn boundaries_of_statements() {
+    let cache = crate::sql::StatementCache::new(100);
+    let mut scratch = crate::sql::DigestScratch::new(2_048);
+    for (text, boundary) in [
+        ("start transaction read only", Boundary::Begin),
+        ("COMMIT AND CHAIN", Boundary::Commit),
+        ("rollback work to savepoint a", Boundary::None),
+        ("ROLLBACK", Boundary::Rollback),
+        ("ALTER TABLE t ADD c INT", Boundary::ImplicitCommit),
+        ("SET autocommit = 1", Boundary::ImplicitCommit),
+        ("UPDATE t SET a = 1", Boundary::None),
+    ] {
+        scratch.run(text.as_bytes(), crate::sql::LexMode::default());
+        let statement = cache.get_or_parse(&scratch, text.as_bytes());
+        assert_eq!(Boundary::of(&statement), boundary, "{text}");
+        assert_eq!(
+            crate::analytics::Digest::from(&*statement).id,
+            statement.id.0
+        );
+    }
+}
+
+#[test]
+fn a_temporary_table_does_not_end_it() {
+    let mut script = Script::new();
+    script
+        .run(Boundary::Begin, OPEN, None)
+        .run(Boundary::ImplicitCommit, OPEN, None);
+    script.expect(&[]);
+    script
+        .run(Boundary::ImplicitCommit, 2, None)
+        .expect(&[(Outcome::Committed, 3)]);
+}
