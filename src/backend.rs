@@ -1,4 +1,9 @@
 //! The server side: connections, pool, control plane, probes. Never decides where a statement goes.
 
+pub mod connection;
 pub mod control;
+pub mod pool;
 pub mod probe;
+pub mod stream;
+pub mod target;
+pub mod tls;

@@ -5,7 +5,6 @@
 
 pub mod auth;
 pub mod capability;
-pub mod column;
 pub mod command;
 pub mod handshake;
 pub mod packet;

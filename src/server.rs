@@ -1,1 +1,275 @@
-//! Builds each room once, starts its tasks, runs and drains. Holds no logic of its own.
+//! Builds each room once, starts its tasks, runs until the stop signal, drains. Holds no logic of its own.
+
+use crate::analytics::Analytics;
+use crate::backend::connection::{Login, ServerConnection};
+use crate::backend::control::{Control, ControlError, ControlSettings, ControlTls};
+use crate::backend::pool::Pool;
+use crate::backend::target::Target;
+use crate::binlog::{Binlog, Unavailable};
+use crate::config::{Config, TlsMode};
+use crate::protocol::auth::{RsaKey, Secret};
+use crate::protocol::capability;
+use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
+use crate::session::rooms::Rooms;
+use crate::session::throttle::Throttle;
+use crate::session::tls::{TlsError, acceptor};
+use crate::session::verifiers::Verifiers;
+use crate::session::worker;
+use crate::shutdown::Shutdown;
+use crate::sql::StatementCache;
+use arc_swap::ArcSwapOption;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
+
+/// Threads of the control plane: probes, binary log, builds, admin engine, HTTP. They never delay a query.
+const CONTROL_THREADS: usize = 2;
+
+/// Pause between two attempts to reach a backend that is not there.
+const BACKEND_RETRY: Duration = Duration::from_millis(500);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The certificate.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// TLS towards the backend cannot be set up.
+    #[error("TLS towards the backend: {0}")]
+    BackendTls(#[from] rustls::Error),
+    /// The control plane's settings.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The system refused something.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |error| ServerError::System { what, error }
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// What keeps it from starting. A backend that is not there does not: clients are told until it comes.
+pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
+    let control_runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(system("control runtime"))?;
+    let _inside = control_runtime.enter();
+    let stop = Shutdown::new();
+    tokio::spawn(stop.listen().map_err(system("signal handlers"))?);
+    let (app, admin) = (
+        listen("listen.app", config.listen.app, config.listen.backlog)?,
+        listen("listen.admin", config.listen.admin, config.listen.backlog)?,
+    );
+    let workers_count = config.runtime.workers_effective();
+    let rooms = build(config.clone(), stop.clone(), workers_count)?;
+    let (workers, threads) = start_workers(&rooms, workers_count)?;
+    let counters = Arc::new(DoorCounters::default());
+    for (listener, entrance) in [(app, Entrance::App), (admin, Entrance::Admin)] {
+        tracing::info!(address = %listener.local_addr().map_err(system("listener"))?, ?entrance, "listening");
+        let acceptor = Acceptor {
+            listener,
+            entrance,
+            workers: workers.clone(),
+            clients_max: config.listen.clients_max,
+            counters: counters.clone(),
+        };
+        tokio::spawn(acceptor.run(stop.clone()));
+    }
+    tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
+    tokio::spawn(tick(rooms.clone(), stop.clone()));
+    drop(workers);
+    control_runtime.block_on(stop.requested());
+    rooms.wake_sessions();
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a worker thread had panicked");
+        }
+    }
+    control_runtime.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn listen(
+    key: &'static str,
+    address: SocketAddr,
+    backlog: u32,
+) -> Result<TcpListener, ServerError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog)
+    };
+    open().map_err(|error| ServerError::Listen {
+        key,
+        address,
+        error,
+    })
+}
+
+/// Builds every room, in the order in which they use each other.
+fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Rooms>, ServerError> {
+    let tls = match config.tls.mode {
+        TlsMode::Disabled => None,
+        _ => Some(acceptor(
+            &config.tls.cert,
+            &config.tls.key,
+            &config.data_dir(),
+        )?),
+    };
+    let rsa = RsaKey::generate()
+        .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
+    let control = Control::new(control_settings(&config));
+    Ok(Arc::new(Rooms {
+        shutdown: stop,
+        tls,
+        rsa: Arc::new(rsa),
+        verifiers: Verifiers::default(),
+        throttle: Throttle::new(
+            config.login.failures_per_source_max,
+            Duration::from_millis(config.login.failures_window_ms),
+        ),
+        target: Target::new(&config.backend)?,
+        facts: ArcSwapOption::empty(),
+        pool: Pool::new(config.pool.clone()),
+        control,
+        binlog: Binlog::unavailable(Unavailable::Starting),
+        statements: StatementCache::new(config.statements.cache_entries_max as u64),
+        analytics: Analytics::new(&config.analytics, workers),
+        admin_account: admin_account(&config),
+        session_ids: Rooms::first_session_id(),
+        config,
+    }))
+}
+
+fn control_settings(config: &Config) -> ControlSettings {
+    let url = &config.backend.url;
+    ControlSettings {
+        host: url.host.clone(),
+        port: url.port,
+        user: url.user.clone(),
+        password: Some(url.password.reveal().to_owned()).filter(|p| !p.is_empty()),
+        tls: match config.backend.tls {
+            TlsMode::Disabled => ControlTls::Disabled,
+            TlsMode::Preferred => ControlTls::Preferred,
+            TlsMode::Required => ControlTls::Required,
+        },
+        connect_max: Duration::from_millis(config.backend.connect_ms_max),
+        connections_max: 8,
+    }
+}
+
+/// The administrator's account; a password that is not configured is made and shown once.
+fn admin_account(config: &Config) -> (String, String) {
+    let configured = config.admin.password.reveal();
+    if !configured.is_empty() {
+        return (config.admin.user.clone(), configured.to_owned());
+    }
+    let password = hex::encode(rand::random::<[u8; 12]>());
+    tracing::info!(user = %config.admin.user, %password, "admin.password is not set: this one was made for this run");
+    (config.admin.user.clone(), password)
+}
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
+fn start_workers(
+    rooms: &Arc<Rooms>,
+    count: usize,
+) -> Result<(Vec<WorkerHandle>, Threads), ServerError> {
+    let mut handles = Vec::with_capacity(count);
+    let mut threads = Vec::with_capacity(count);
+    for id in 0..count {
+        let (clients, incoming) = mpsc::unbounded_channel();
+        handles.push(WorkerHandle {
+            clients,
+            load: Arc::new(AtomicUsize::new(0)),
+        });
+        let rooms = rooms.clone();
+        let body = move || {
+            if let Err(error) = worker::run(rooms, id, incoming) {
+                tracing::error!(worker = id, %error, "a worker could not start");
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{id}"))
+            .spawn(body);
+        threads.push(thread.map_err(system("worker thread"))?);
+    }
+    Ok((handles, threads))
+}
+
+/// Tries to reach the backend until it says what it is, so that clients can be greeted in its name.
+async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
+    let url = &rooms.config.backend.url;
+    let mut told = false;
+    while rooms.facts.load().is_none() && !stop.is_requested() {
+        let login = Login {
+            user: url.user.as_bytes(),
+            secret: Secret::of_password(url.password.reveal().as_bytes()),
+            schema: b"",
+            capabilities: capability::OFFERED_MAX,
+            collation: 255,
+            attributes: vec![(b"program_name".to_vec(), b"tidegate".to_vec())],
+        };
+        match ServerConnection::open(&rooms.target, &login, 4096).await {
+            Ok(connection) => {
+                rooms.saw_facts(&connection.facts);
+                tracing::info!(
+                    address = %rooms.target.address,
+                    version = %String::from_utf8_lossy(&connection.facts.version),
+                    "backend reached"
+                );
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(address = %rooms.target.address, %error, "backend not reached; trying on");
+                }
+                tokio::time::sleep(BACKEND_RETRY).await;
+            }
+        }
+    }
+}
+
+/// The chores of every second.
+async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            _ = seconds.tick() => {}
+        }
+        rooms.pool.reap();
+        rooms.analytics.maintain();
+    }
+}

@@ -1,1 +1,342 @@
-//! One client connection: log in, read a command, answer it, until quit. The only room that holds a client socket and a backend connection at once.
+//! One client connection: log in, read a command, answer it, until quit.
+//! The only room that holds a client socket and a backend connection at once. Never decides where a statement goes (`router`),
+//! never parses SQL (`sql`), never counts (`analytics`).
+
+mod client;
+mod commands;
+mod error;
+pub mod listener;
+mod login;
+mod observe;
+mod relay;
+pub mod rooms;
+mod text;
+pub mod throttle;
+pub mod tls;
+pub mod verifiers;
+pub mod worker;
+
+use crate::backend::connection::ServerConnection;
+use crate::backend::stream::Stream;
+use crate::protocol::ProtocolError;
+use crate::protocol::auth::Nonce;
+use crate::protocol::command::Command;
+use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header};
+use crate::protocol::relay::{Expect, ResponseMachine};
+use crate::router::session_state::SessionState;
+use client::Client;
+use commands::Prepared;
+use error::SessionError;
+use listener::{Entrance, Incoming};
+use login::{Account, Claim};
+use observe::Observer;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use worker::Worker;
+
+/// One client, logged in.
+struct Session {
+    worker: Rc<Worker>,
+    entrance: Entrance,
+    client: Client,
+    backend: ServerConnection,
+    machine: ResponseMachine,
+    state: SessionState,
+    prepared: HashMap<u32, Prepared>,
+    observer: Observer,
+    /// The challenge that a COM_CHANGE_USER answers.
+    nonce: Nonce,
+    /// A goodbye of the server (its last error packet) went to the client already.
+    said_goodbye: bool,
+}
+
+/// What a successful login gives.
+struct Opened {
+    backend: ServerConnection,
+    account: Account,
+    id: u32,
+    nonce: Nonce,
+}
+
+/// What woke an idle session.
+enum Woken {
+    /// A whole command is in the buffer: its payload length, all physical packets counted as far as they are known.
+    Command(Request),
+    /// The session is over, in order.
+    Quit,
+}
+
+/// A command at the front of the client's buffer.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    /// Payload length of the first physical packet.
+    length: usize,
+    /// All of the request is in the buffer; else it must be streamed.
+    whole: bool,
+}
+
+/// Serves one client from accept to end.
+pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
+    let Incoming {
+        socket,
+        peer,
+        entrance,
+        place,
+    } = incoming;
+    let rooms = &worker.rooms;
+    let socket = match tokio::net::TcpStream::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(%error, "client lost before login"),
+    };
+    let mut client = Client::new(Stream::Tcp(socket), peer, rooms.config.client.buffer_bytes);
+    let limit = Duration::from_millis(rooms.config.login.handshake_ms_max);
+    let opened =
+        match tokio::time::timeout(limit, Session::open(worker, &mut client, entrance)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(SessionError::TimedOut(
+                "the login took longer than login.handshake_ms_max",
+            )),
+        };
+    match opened {
+        Ok(opened) => {
+            let mut session = Session::new(worker.clone(), entrance, client, opened);
+            let ended = session.serve().await;
+            session.close(ended).await;
+        }
+        Err(error) => {
+            rooms.throttle.failed_if_refused(&error, peer.ip());
+            end_with_error(&mut client, &error).await;
+            observe::session_ended(worker, &error, peer);
+        }
+    }
+    drop(place);
+}
+
+/// Tells the client why its session ends, if it can still be told.
+async fn end_with_error(client: &mut Client, error: &SessionError) {
+    let Some((code, sqlstate, text)) = error.told() else {
+        return;
+    };
+    if !client.is_mid_packet {
+        // Whoever does not take its last message within a second has lost it.
+        let _ = tokio::time::timeout(
+            Duration::from_secs(1),
+            client.send_error(code, &sqlstate, &text),
+        )
+        .await;
+    }
+}
+
+impl Session {
+    /// Greets, authenticates, and finds the backend connection.
+    async fn open(
+        worker: &Worker,
+        client: &mut Client,
+        entrance: Entrance,
+    ) -> Result<Opened, SessionError> {
+        let rooms = &worker.rooms;
+        if !rooms.throttle.allows(client.peer.ip(), Instant::now()) {
+            let text = "Too many failed logins from this address (login.failures_per_source_max)";
+            return Err(login::refuse(client, 1129, b"HY000", text).await);
+        }
+        let id = rooms.next_session_id();
+        let (response, nonce) = login::greet(client, worker, entrance, id).await?;
+        let claim = Claim {
+            user: &response.user,
+            schema: &response.schema,
+            plugin: &response.plugin,
+            answer: &response.auth_response,
+            attributes: &response.attributes,
+        };
+        let account = Account::of(&claim);
+        let (backend, nonce) = match entrance {
+            Entrance::App => login::authenticate(client, worker, &claim, nonce).await?,
+            Entrance::Admin => {
+                login::authenticate_admin(client, worker, &claim, nonce).await?;
+                (
+                    commands::admin_backend(worker, client.capabilities, &account).await?,
+                    nonce,
+                )
+            }
+        };
+        login::send_login_ok(client, &backend).await?;
+        rooms.throttle.succeeded(client.peer.ip());
+        Ok(Opened {
+            backend,
+            account,
+            id,
+            nonce,
+        })
+    }
+
+    fn new(worker: Rc<Worker>, entrance: Entrance, client: Client, opened: Opened) -> Self {
+        let Opened {
+            backend,
+            account,
+            id,
+            nonce,
+        } = opened;
+        let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
+        Self {
+            state: SessionState::new(backend.status, account.schema),
+            machine: ResponseMachine::new(Expect::Simple, backend.capabilities),
+            worker,
+            entrance,
+            client,
+            backend,
+            prepared: HashMap::new(),
+            observer,
+            nonce,
+            said_goodbye: false,
+        }
+    }
+
+    /// Reads commands and answers them until the client quits or something breaks.
+    async fn serve(&mut self) -> Result<(), SessionError> {
+        loop {
+            match self.next_command().await? {
+                Woken::Quit => return Ok(()),
+                Woken::Command(request) if self.is_quit(request) => return Ok(()),
+                Woken::Command(request) => self.answer(request).await?,
+            }
+        }
+    }
+
+    fn is_quit(&self, request: Request) -> bool {
+        request.length == 1
+            && self.client.input.peek().get(HEADER_BYTES) == Some(&Command::Quit.byte())
+    }
+
+    /// Waits for the next command: also for the backend to hang up, for a kill, and for the stop signal.
+    async fn next_command(&mut self) -> Result<Woken, SessionError> {
+        loop {
+            if let Some(request) = self.buffered_request()? {
+                return Ok(Woken::Command(request));
+            }
+            if self.client.input.is_empty() {
+                if self.observer.is_killed() {
+                    return Err(SessionError::Killed);
+                }
+                if self.worker.rooms.shutdown.is_requested() && !self.state.in_transaction() {
+                    return Err(SessionError::Stopping);
+                }
+            }
+            tokio::select! {
+                biased;
+                read = self.client.input.fill(&mut self.client.stream) => match read {
+                    Ok(0) => return Ok(Woken::Quit),
+                    Ok(_) => {}
+                    Err(error) => return Err(SessionError::ClientIo(error)),
+                },
+                read = self.backend.input.fill(&mut self.backend.stream) => return self.backend_spoke(read).await,
+                // A kill, or the stop signal: looked at above.
+                () = self.observer.woken() => {}
+            }
+        }
+    }
+
+    /// The command at the front of the buffer, if enough of it is there. Grows the buffer for a statement that is worth holding.
+    fn buffered_request(&mut self) -> Result<Option<Request>, SessionError> {
+        let held = self.client.input.peek().len();
+        let Some((length, sequence)) = header(self.client.input.peek()) else {
+            return Ok(None);
+        };
+        if sequence != 0 {
+            self.client.sequence = sequence.wrapping_add(1);
+            return Err(SessionError::ClientProtocol(ProtocolError::Sequence {
+                expected: 0,
+                got: sequence,
+            }));
+        }
+        if length > self.worker.rooms.config.client.statement_bytes_max
+            || length == PAYLOAD_BYTES_MAX
+        {
+            // The command byte is enough to know what to do with it.
+            return Ok((held > HEADER_BYTES).then_some(Request {
+                length,
+                whole: false,
+            }));
+        }
+        if held >= HEADER_BYTES + length {
+            return Ok(Some(Request {
+                length,
+                whole: true,
+            }));
+        }
+        // Memory grows with what has arrived, not with what was announced.
+        let wanted = (HEADER_BYTES + length)
+            .min((held * 2).max(self.worker.rooms.config.client.buffer_bytes));
+        self.client.input.reserve(wanted);
+        Ok(None)
+    }
+
+    /// The backend sent something unasked, or hung up: its last words go to the client, as they would without us.
+    async fn backend_spoke(&mut self, read: io::Result<usize>) -> Result<Woken, SessionError> {
+        match read {
+            Ok(0) => {}
+            Ok(_) => {
+                let words = self.backend.input.peek().to_vec();
+                self.client
+                    .send(&words)
+                    .await
+                    .map_err(SessionError::ClientIo)?;
+            }
+            Err(error) => tracing::debug!(%error, "the backend connection failed while idle"),
+        }
+        self.said_goodbye = true;
+        Err(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Answers one command.
+    async fn answer(&mut self, request: Request) -> Result<(), SessionError> {
+        self.client.sequence = 1;
+        let byte = self.client.input.peek().get(HEADER_BYTES).copied();
+        let command = match (byte, request.length) {
+            (_, 0) | (None, _) => {
+                return Err(SessionError::ClientProtocol(ProtocolError::Malformed(
+                    "empty command",
+                )));
+            }
+            (Some(byte), _) => Command::from_byte(byte),
+        };
+        if !request.whole {
+            return self.answer_streamed(command).await;
+        }
+        match command {
+            Some(Command::Query) => self.answer_query(request.length).await,
+            Some(command) => self.answer_command(command, request.length).await,
+            None => self.answer_unknown(request.length).await,
+        }
+    }
+
+    /// Gives the backend connection back or closes it, tells the client if there is something to tell.
+    async fn close(mut self, ended: Result<(), SessionError>) {
+        if let Err(error) = &ended {
+            if !self.said_goodbye {
+                end_with_error(&mut self.client, error).await;
+            }
+            observe::session_ended(&self.worker, error, self.client.peer);
+        }
+        self.observer.closed(&self.worker);
+        let backend_is_whole = matches!(
+            ended,
+            Ok(())
+                | Err(SessionError::Killed
+                    | SessionError::Stopping
+                    | SessionError::TimedOut(_)
+                    | SessionError::ClientProtocol(ProtocolError::Sequence { .. }))
+        );
+        if self.entrance == Entrance::App
+            && backend_is_whole
+            && self.state.reusable
+            && !self.worker.rooms.shutdown.is_requested()
+        {
+            self.worker
+                .rooms
+                .give_back(self.backend, self.worker.id)
+                .await;
+        }
+    }
+}

@@ -157,6 +157,11 @@ impl SessionInfo {
         self.killed.notify_one();
     }
 
+    /// Wakes the session without a wish: it looks at the stop signal.
+    pub fn wake(&self) {
+        self.killed.notify_one();
+    }
+
     /// Takes a wish for the statement; a wish for the connection stays.
     pub fn take_kill(&self) -> Option<Kill> {
         match self

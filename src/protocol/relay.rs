@@ -234,6 +234,15 @@ impl ResponseMachine {
         self.state == State::Done
     }
 
+    /// The sequence number that a packet of ours in this place would have; `None` inside a packet, where none can be put.
+    pub fn next_sequence(&self) -> Option<u8> {
+        let between = self.skip_bytes == 0
+            && self.read_bytes == 0
+            && self.head_bytes == 0
+            && !self.is_continued;
+        between.then(|| self.sequence.unwrap_or(1))
+    }
+
     /// True if nothing of the response has been seen yet.
     pub fn is_untouched(&self) -> bool {
         self.bytes == 0

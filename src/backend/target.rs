@@ -1,0 +1,53 @@
+//! How to reach the backend for clients: address, TLS, time limit. Never keeps a connection.
+
+use super::stream::Stream;
+use super::tls::BackendTls;
+use crate::config::{self, TlsMode};
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The server behind us, as the data plane reaches it.
+#[derive(Clone)]
+pub struct Target {
+    /// `host:port`.
+    pub address: String,
+    /// Whether TLS may or must be used.
+    pub tls_mode: TlsMode,
+    /// Longest wait for connect and login together.
+    pub connect_max: Duration,
+    tls: BackendTls,
+}
+
+impl Target {
+    /// The target of a config.
+    ///
+    /// # Errors
+    /// The TLS library cannot be set up.
+    pub fn new(config: &config::Backend) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            address: config.url.address(),
+            tls_mode: config.tls,
+            connect_max: Duration::from_millis(config.connect_ms_max),
+            tls: BackendTls::new(&config.url.host)?,
+        })
+    }
+
+    /// Opens a TCP connection without Nagle's delay.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        let tcp = TcpStream::connect(&self.address).await?;
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    }
+
+    /// Goes on with TLS after the short request was sent.
+    ///
+    /// # Errors
+    /// The TLS handshake's.
+    pub async fn secure(&self, tcp: TcpStream) -> io::Result<Stream> {
+        Ok(Stream::Tls(Box::new(self.tls.connect(tcp).await?)))
+    }
+}

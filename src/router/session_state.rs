@@ -1,0 +1,109 @@
+//! What of a session routing depends on. Fed with every statement and its outcome; asked before every read.
+//! Never guesses: what it cannot know exactly makes the session ineligible for anything but its own backend connection.
+//!
+//! ```text
+//!                 SET, CALL, unknown function, USE           env query on the client's own connection
+//! env known  ------------------------------------> env unknown ------------------------------------> env known
+//! exact      -- temporary table, LOCK TABLES, text not understood --> inexact -- reset / change user --> exact
+//! ```
+
+use super::reason::Reason;
+use crate::protocol::status;
+use crate::sql::env::SessionEnv;
+use crate::sql::{Effects, Kind, Statement};
+use std::sync::Arc;
+
+/// State of one session, as far as it decides where a read may be answered.
+#[derive(Debug, Clone, Default)]
+pub struct SessionState {
+    /// Status bits of the last answer.
+    pub status: u16,
+    /// The session variables that can change an answer, when known.
+    pub env: Option<Arc<SessionEnv>>,
+    /// Default schema as told at login and by what followed; for statistics. Exact where `env` is known.
+    pub schema: Arc<str>,
+    /// Why answers from elsewhere than the session's own connection are ruled out until the session is reset.
+    pub inexact: Option<&'static str>,
+    /// A `SET TRANSACTION` waits for the next transaction; anything of ours on the connection would use it up.
+    pub next_transaction_set: bool,
+    /// FOUND_ROWS() that the backend connection does not know of, because the last answer did not come from it.
+    pub found_rows_elsewhere: Option<u64>,
+    /// The connection may be given to another client after a reset.
+    pub reusable: bool,
+}
+
+impl SessionState {
+    /// The state right after login or reset.
+    pub fn new(status: u16, schema: Arc<str>) -> Self {
+        Self {
+            status,
+            schema,
+            reusable: true,
+            ..Self::default()
+        }
+    }
+
+    /// A transaction is open.
+    pub fn in_transaction(&self) -> bool {
+        self.status & status::IN_TRANS != 0
+    }
+
+    /// Whether a read may be answered by other means than the session's own connection, before its variables are looked at.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn allows_other_answers(&self) -> Result<(), Reason> {
+        if let Some(why) = self.inexact {
+            return Err(Reason::SessionState(why));
+        }
+        if self.in_transaction()
+            || self.status & status::AUTOCOMMIT == 0
+            || self.next_transaction_set
+        {
+            return Err(Reason::InTransaction);
+        }
+        Ok(())
+    }
+
+    /// Learns from a statement that the backend ran. `ok`: it ended without an error. `status`: the status bits of its end, if it had any.
+    pub fn observe(&mut self, statement: &Statement, ok: bool, status: Option<u16>) {
+        if let Some(status) = status {
+            self.status = status;
+        }
+        self.observe_effects(
+            &statement.effects,
+            statement.opaque.is_some(),
+            statement.kind == Kind::Multi,
+        );
+        if statement.kind == Kind::Use && ok {
+            self.env = None;
+        }
+    }
+
+    /// Effects hold also for failed statements: part of a failed one may have been done.
+    fn observe_effects(&mut self, effects: &Effects, opaque: bool, multi: bool) {
+        if effects.env || effects.may_change_schema || effects.ddl || opaque || multi {
+            self.env = None;
+        }
+        if effects.temp_table {
+            self.inexact.get_or_insert("temporary_table");
+        }
+        if effects.lock {
+            self.inexact.get_or_insert("lock");
+        }
+        if opaque || multi {
+            self.inexact.get_or_insert("opaque_statement");
+            self.reusable = false;
+        }
+    }
+
+    /// Learns that the session runs something nobody looked into (too long, or streamed).
+    pub fn observe_unknown(&mut self, why: &'static str, status: Option<u16>) {
+        if let Some(status) = status {
+            self.status = status;
+        }
+        self.env = None;
+        self.inexact.get_or_insert(why);
+        self.reusable = false;
+    }
+}

@@ -1,0 +1,408 @@
+//! Every command but COM_QUERY: relayed with the answer that it has, answered truly, or refused with the server's own words.
+//! None is answered OK without being done.
+
+use super::error::SessionError;
+use super::login::{self, Account, Claim};
+use super::observe::Execution;
+use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
+use super::worker::Worker;
+use super::{Entrance, Session};
+use crate::analytics::ServedBy;
+use crate::backend::connection::ServerConnection;
+use crate::protocol::ProtocolError;
+use crate::protocol::auth::Nonce;
+use crate::protocol::command::Command;
+use crate::protocol::handshake::ChangeUser;
+use crate::protocol::packet::HEADER_BYTES;
+use crate::protocol::relay::{Expect, Summary};
+use crate::router::reason::Reason;
+use crate::router::session_state::SessionState;
+use crate::sql::Statement;
+use std::sync::Arc;
+
+/// Prepared statements that one session may have open; the server's own limit is for all sessions together.
+const PREPARED_MAX: usize = 65_536;
+
+/// A statement that the client prepared on its backend connection.
+pub struct Prepared {
+    /// What it is; `None` when its text was too long to be read.
+    pub statement: Option<Arc<Statement>>,
+}
+
+/// What the admin engine can be asked: it would answer OK to commands that it does not know.
+fn relayed_to_admin(command: Command) -> bool {
+    use Command::{
+        FieldList, InitDb, Ping, Query, StmtClose, StmtExecute, StmtPrepare, StmtSendLongData,
+    };
+    matches!(
+        command,
+        FieldList
+            | InitDb
+            | Ping
+            | Query
+            | StmtClose
+            | StmtExecute
+            | StmtPrepare
+            | StmtSendLongData
+    )
+}
+
+/// The admin engine's pipe as a backend connection.
+pub async fn admin_backend(
+    worker: &Worker,
+    capabilities: u32,
+    account: &Account,
+) -> Result<ServerConnection, SessionError> {
+    let _ = (worker, capabilities, account);
+    Err(SessionError::Internal("the admin schema is not there yet"))
+}
+
+impl Session {
+    /// Answers a command whose bytes are all in the buffer.
+    pub(super) async fn answer_command(
+        &mut self,
+        command: Command,
+        length: usize,
+    ) -> Result<(), SessionError> {
+        if self.entrance == Entrance::Admin && !relayed_to_admin(command) {
+            return self.answer_admin_locally(command, length).await;
+        }
+        match command {
+            Command::StmtExecute => self.execute(length).await,
+            Command::StmtPrepare => self.prepare(length).await,
+            Command::StmtClose => {
+                if let Some(id) = self.statement_id() {
+                    self.prepared.remove(&id);
+                }
+                self.forward(length).await
+            }
+            Command::ChangeUser => self.change_user(length).await,
+            Command::ResetConnection => self.reset_connection(length).await,
+            Command::InitDb => self.init_db(length).await,
+            Command::ProcessKill => self.process_kill(length).await,
+            // The clone protocol goes on in ways that we do not follow; the others are the server's own.
+            Command::Clone
+            | Command::TableDump
+            | Command::Sleep
+            | Command::Connect
+            | Command::Time
+            | Command::DelayedInsert
+            | Command::ConnectOut
+            | Command::Daemon
+            | Command::SubscribeGroupReplicationStream => self.answer_unknown(length).await,
+            _ => self.relay_command(command, length).await.map(drop),
+        }
+    }
+
+    /// Relays a command as it stands, and its answer if it has one.
+    async fn relay_command(
+        &mut self,
+        command: Command,
+        length: usize,
+    ) -> Result<Option<Summary>, SessionError> {
+        self.restore_diagnostics().await?;
+        self.forward(length).await?;
+        let Some(expect) = Expect::of(command) else {
+            return Ok(None);
+        };
+        let mut timing = Timing::start();
+        let summary = relay_answer(
+            &mut self.client,
+            &mut self.backend,
+            &mut self.machine,
+            expect,
+            &mut timing,
+            None,
+        )
+        .await?;
+        if summary.error.is_none() && expect == Expect::Simple && summary.status != 0 {
+            self.state.status = summary.status;
+        }
+        Ok(Some(summary))
+    }
+
+    /// Sends the command at the front of the client's buffer to the backend as it stands.
+    pub(super) async fn forward(&mut self, length: usize) -> Result<(), SessionError> {
+        let bytes = self
+            .client
+            .input
+            .peek()
+            .get(..HEADER_BYTES + length)
+            .unwrap_or_default();
+        send_to_backend(&mut self.backend, bytes).await?;
+        self.client.input.consume(HEADER_BYTES + length);
+        Ok(())
+    }
+
+    /// The body of the command at the front of the buffer, behind the command byte.
+    pub(super) fn body(&self, length: usize) -> &[u8] {
+        self.client
+            .input
+            .peek()
+            .get(HEADER_BYTES + 1..HEADER_BYTES + length)
+            .unwrap_or_default()
+    }
+
+    fn statement_id(&self) -> Option<u32> {
+        let bytes = self
+            .client
+            .input
+            .peek()
+            .get(HEADER_BYTES + 1..HEADER_BYTES + 5)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// A byte that is no command of ours: the server's own answer to such.
+    pub(super) async fn answer_unknown(&mut self, length: usize) -> Result<(), SessionError> {
+        self.client.input.consume(HEADER_BYTES + length);
+        self.client
+            .send_error(1047, b"08S01", "Unknown command")
+            .await
+            .map_err(SessionError::ClientIo)
+    }
+
+    /// A request that is too long to be held: relayed in pieces, unread.
+    pub(super) async fn answer_streamed(
+        &mut self,
+        command: Option<Command>,
+    ) -> Result<(), SessionError> {
+        let known = command.filter(|c| {
+            matches!(
+                c,
+                Command::Query
+                    | Command::StmtPrepare
+                    | Command::StmtExecute
+                    | Command::StmtSendLongData
+            )
+        });
+        let Some(command) = known.filter(|_| self.entrance == Entrance::App) else {
+            let error = ProtocolError::TooLarge {
+                what: "command",
+                bytes_max: self.worker.rooms.config.client.statement_bytes_max,
+            };
+            return Err(SessionError::ClientProtocol(error));
+        };
+        self.restore_diagnostics().await?;
+        let statement = match command {
+            Command::StmtExecute => self
+                .statement_id()
+                .and_then(|id| self.prepared.get(&id))
+                .and_then(|p| p.statement.clone()),
+            _ => None,
+        };
+        let mut timing = Timing::start();
+        self.observer
+            .starts(&self.worker, statement.as_deref(), timing.started);
+        let bytes_max = self.worker.rooms.config.client.packet_bytes_max;
+        let bytes_in = relay_long_request(&mut self.client, &mut self.backend, bytes_max).await?;
+        timing.sent = std::time::Instant::now();
+        let Some(expect) = Expect::of(command) else {
+            return Ok(());
+        };
+        let summary = relay_answer(
+            &mut self.client,
+            &mut self.backend,
+            &mut self.machine,
+            expect,
+            &mut timing,
+            None,
+        )
+        .await?;
+        let status = summary.error.is_none().then_some(summary.status);
+        match &statement {
+            Some(statement) => self
+                .state
+                .observe(statement, summary.error.is_none(), status),
+            None if command != Command::StmtPrepare => {
+                self.state.observe_unknown("oversize_statement", status)
+            }
+            None => {}
+        }
+        if let Some(prepared) = &summary.prepared {
+            self.prepared
+                .insert(prepared.statement_id, Prepared { statement: None });
+        }
+        let reason = if statement.is_some() {
+            Reason::PreparedRelayed
+        } else {
+            Reason::Oversize
+        };
+        let execution = Execution {
+            statement: statement.as_deref(),
+            served_by: ServedBy::Backend,
+            reason,
+            timing: &timing,
+            summary: &summary,
+            bytes_in,
+            text: None,
+        };
+        self.observer.ends(&self.worker, &execution);
+        self.machine.recycle(summary);
+        Ok(())
+    }
+
+    async fn prepare(&mut self, length: usize) -> Result<(), SessionError> {
+        if self.prepared.len() >= PREPARED_MAX {
+            self.client.input.consume(HEADER_BYTES + length);
+            let text =
+                "Can't create more prepared statements in one session (Tidegate's limit: 65536)";
+            return self
+                .client
+                .send_error(1461, b"42000", text)
+                .await
+                .map_err(SessionError::ClientIo);
+        }
+        let statement = self.worker.statement(self.body(length), self.lex_mode());
+        let summary = self.relay_command(Command::StmtPrepare, length).await?;
+        if let Some(prepared) = summary.and_then(|s| s.prepared) {
+            self.prepared.insert(
+                prepared.statement_id,
+                Prepared {
+                    statement: Some(statement),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, length: usize) -> Result<(), SessionError> {
+        let prepared = self.statement_id().and_then(|id| self.prepared.get(&id));
+        let statement = prepared.and_then(|p| p.statement.clone());
+        self.restore_diagnostics().await?;
+        let mut timing = Timing::start();
+        self.observer
+            .starts(&self.worker, statement.as_deref(), timing.started);
+        self.forward(length).await?;
+        timing.sent = std::time::Instant::now();
+        let summary = relay_answer(
+            &mut self.client,
+            &mut self.backend,
+            &mut self.machine,
+            Expect::Execute,
+            &mut timing,
+            None,
+        )
+        .await?;
+        let status = summary.error.is_none().then_some(summary.status);
+        match &statement {
+            Some(statement) => self
+                .state
+                .observe(statement, summary.error.is_none(), status),
+            None => self.state.observe_unknown("unknown_prepared", status),
+        }
+        let execution = Execution {
+            statement: statement.as_deref(),
+            served_by: ServedBy::Backend,
+            reason: Reason::PreparedRelayed,
+            timing: &timing,
+            summary: &summary,
+            bytes_in: (HEADER_BYTES + length) as u64,
+            text: None,
+        };
+        self.observer.ends(&self.worker, &execution);
+        self.machine.recycle(summary);
+        Ok(())
+    }
+
+    async fn init_db(&mut self, length: usize) -> Result<(), SessionError> {
+        let schema: Arc<str> = String::from_utf8_lossy(self.body(length)).into();
+        let summary = self.relay_command(Command::InitDb, length).await?;
+        self.backend.had_schema = true;
+        if summary.is_some_and(|s| s.error.is_none()) {
+            self.schema_changed(schema);
+        }
+        Ok(())
+    }
+
+    /// The default schema is another one now.
+    pub(super) fn schema_changed(&mut self, schema: Arc<str>) {
+        self.observer.set_schema(&self.worker, &schema);
+        self.state.schema = schema;
+        self.state.env = None;
+        self.backend.had_schema = true;
+    }
+
+    async fn reset_connection(&mut self, length: usize) -> Result<(), SessionError> {
+        self.state.found_rows_elsewhere = None;
+        let summary = self.relay_command(Command::ResetConnection, length).await?;
+        if let Some(summary) = summary.filter(|s| s.error.is_none()) {
+            let reusable = self.state.reusable;
+            self.state = SessionState {
+                reusable,
+                ..SessionState::new(summary.status, self.state.schema.clone())
+            };
+            self.prepared.clear();
+        }
+        Ok(())
+    }
+
+    /// COM_PROCESS_KILL with an id that the client got from our greeting means the session that we greeted.
+    async fn process_kill(&mut self, length: usize) -> Result<(), SessionError> {
+        let id = self
+            .body(length)
+            .first_chunk::<4>()
+            .map(|id| u64::from(u32::from_le_bytes(*id)));
+        match id.and_then(|id| self.worker.rooms.backend_id_of(id)) {
+            None => self
+                .relay_command(Command::ProcessKill, length)
+                .await
+                .map(drop),
+            Some(backend_id) => {
+                self.client.input.consume(HEADER_BYTES + length);
+                self.relay_own_text(format!("KILL {backend_id}").as_bytes())
+                    .await
+            }
+        }
+    }
+
+    /// COM_CHANGE_USER: a new login on the same socket. As on the server, a refused one ends the connection.
+    async fn change_user(&mut self, length: usize) -> Result<(), SessionError> {
+        let parsed = ChangeUser::parse(self.body(length), self.client.capabilities);
+        self.client.input.consume(HEADER_BYTES + length);
+        let request = parsed.map_err(SessionError::ClientProtocol)?;
+        let claim = Claim {
+            user: &request.user,
+            schema: &request.schema,
+            plugin: &request.plugin,
+            answer: &request.auth_response,
+            attributes: &request.attributes,
+        };
+        self.client.collation = request.collation;
+        let account = Account::of(&claim);
+        let nonce: Nonce = self.nonce;
+        let (backend, nonce) =
+            login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
+        self.nonce = nonce;
+        login::send_login_ok(&mut self.client, &backend).await?;
+        let old = std::mem::replace(&mut self.backend, backend);
+        if self.state.reusable {
+            self.worker.rooms.give_back(old, self.worker.id).await;
+        }
+        self.state = SessionState::new(self.backend.status, account.schema.clone());
+        self.prepared.clear();
+        self.observer
+            .set_account(&self.worker, &account, &self.backend);
+        Ok(())
+    }
+
+    /// What the admin engine cannot be asked: answered truly here, or refused.
+    async fn answer_admin_locally(
+        &mut self,
+        command: Command,
+        length: usize,
+    ) -> Result<(), SessionError> {
+        self.client.input.consume(HEADER_BYTES + length);
+        let sent = match command {
+            // There is no session state in the admin schema but the statements, which the engine closes with the pipe.
+            Command::StmtReset => self.client.send_ok(self.state.status).await,
+            _ => {
+                let text = format!(
+                    "The admin schema does not know the command '{}'",
+                    command.name()
+                );
+                self.client.send_error(1047, b"08S01", &text).await
+            }
+        };
+        sent.map_err(SessionError::ClientIo)
+    }
+}

@@ -1,0 +1,451 @@
+//! From an accepted socket to a logged-in session: our greeting, TLS, authentication against the backend's own accounts,
+//! and the backend connection that the session will use. Never keeps a password; never logs one.
+//!
+//! ```text
+//! greeting -> [TLS] -> response -> right scramble of a known password --> backend login by SHA256(password) -> OK
+//!                                    | unknown, or the backend wants more        | wants the password itself
+//!                                    v                                           v
+//!                                  password asked for (TLS or RSA) --> backend login by password --> remembered -> OK
+//! ```
+
+use super::client::Client;
+use super::error::SessionError;
+use super::listener::Entrance;
+use super::worker::Worker;
+use crate::backend::connection::{ConnectError, ConnectionKey, Login, ServerConnection};
+use crate::backend::stream::Stream;
+use crate::config::TlsMode;
+use crate::protocol::auth::{
+    Known, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep, Verifier,
+};
+use crate::protocol::handshake::{Greeting, HandshakeResponse, SslRequest};
+use crate::protocol::packet::{HEADER_BYTES, header};
+use crate::protocol::{ProtocolError, capability};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::AsyncReadExt;
+
+/// Largest packet of a login from a client: names, a password, 64 KiB of attributes.
+pub const LOGIN_PACKET_BYTES_MAX: usize = 128 * 1024;
+
+/// Offered to admin clients: what the admin engine's pipe speaks.
+const ADMIN_CAPABILITIES: u32 = capability::PROTOCOL_41
+    | capability::SECURE_CONNECTION
+    | capability::PLUGIN_AUTH
+    | capability::PLUGIN_AUTH_LENENC
+    | capability::CONNECT_ATTRS
+    | capability::CONNECT_WITH_DB
+    | capability::LONG_PASSWORD
+    | capability::LONG_FLAG
+    | capability::TRANSACTIONS
+    | capability::DEPRECATE_EOF;
+
+/// Who logged in.
+pub struct Account {
+    /// User name.
+    pub user: Arc<str>,
+    /// Default schema asked for; empty for none.
+    pub schema: Arc<str>,
+    /// Connection attribute `program_name`.
+    pub program: Option<Vec<u8>>,
+}
+
+impl Account {
+    /// Who a claim is from.
+    pub fn of(claim: &Claim<'_>) -> Self {
+        let program = claim
+            .attributes
+            .iter()
+            .find(|(name, _)| name == b"program_name");
+        Self {
+            user: String::from_utf8_lossy(claim.user).into(),
+            schema: String::from_utf8_lossy(claim.schema).into(),
+            program: program.map(|(_, value)| value.clone()),
+        }
+    }
+}
+
+/// Ends a login with the backend's own OK where it came to us unchanged, else with one that says the same.
+///
+/// # Errors
+/// The client's socket.
+pub async fn send_login_ok(
+    client: &mut Client,
+    backend: &ServerConnection,
+) -> Result<(), SessionError> {
+    let sent = match backend.login_ok.as_slice() {
+        [] => client.send_ok(backend.status).await,
+        payload => client.send_packet(payload).await,
+    };
+    sent.map_err(SessionError::ClientIo)
+}
+
+/// What a client claims, in the response to the greeting or in COM_CHANGE_USER.
+pub struct Claim<'a> {
+    /// User name.
+    pub user: &'a [u8],
+    /// Default schema; empty for none.
+    pub schema: &'a [u8],
+    /// The plugin of `answer`.
+    pub plugin: &'a [u8],
+    /// The answer to our challenge.
+    pub answer: &'a [u8],
+    /// Connection attributes, in order.
+    pub attributes: &'a crate::protocol::handshake::Attributes,
+}
+
+/// Greets a client and reads its response, by way of TLS if it wants that.
+///
+/// # Errors
+/// The client's socket, its packets, or TLS that is required and not used.
+pub async fn greet(
+    client: &mut Client,
+    worker: &Worker,
+    entrance: Entrance,
+    session_id: u32,
+) -> Result<(HandshakeResponse, Nonce), SessionError> {
+    let nonce = Nonce::generate().ok_or(SessionError::Internal("no random numbers"))?;
+    let rooms = &worker.rooms;
+    let mut greeting = match entrance {
+        Entrance::App => app_greeting(worker, nonce)?,
+        Entrance::Admin => admin_greeting(nonce),
+    };
+    greeting.connection_id = session_id;
+    if rooms.tls.is_some() {
+        greeting.capabilities |= capability::SSL;
+    }
+    let mut payload = Vec::with_capacity(128);
+    greeting.write(&mut payload);
+    client.sequence = 0;
+    client
+        .send_packet(&payload)
+        .await
+        .map_err(SessionError::ClientIo)?;
+    let first = read_first_packet(client).await?;
+    let response = match SslRequest::parse(&first) {
+        Some(_) => {
+            start_tls(client, worker).await?;
+            client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?
+        }
+        None => first,
+    };
+    let response = HandshakeResponse::parse(&response).map_err(SessionError::ClientProtocol)?;
+    if response.capabilities & capability::REQUIRED != capability::REQUIRED {
+        return Err(SessionError::ClientProtocol(ProtocolError::Unsupported(
+            "a client from before MySQL 4.1",
+        )));
+    }
+    client.capabilities = response.capabilities & greeting.capabilities;
+    client.collation = response.collation;
+    if rooms.config.tls.mode == TlsMode::Required && !client.stream.is_secure() {
+        let text = "Connections using insecure transport are prohibited (tls.mode = \"required\")";
+        return Err(refuse(client, 3159, b"HY000", text).await);
+    }
+    Ok((response, nonce))
+}
+
+fn app_greeting(worker: &Worker, nonce: Nonce) -> Result<Greeting, SessionError> {
+    let facts = worker.rooms.facts.load();
+    let Some(facts) = facts.as_deref() else {
+        let error = std::io::Error::new(
+            std::io::ErrorKind::NotConnected,
+            "it has not answered since Tidegate started",
+        );
+        return Err(SessionError::Connect(ConnectError::Unreachable(error)));
+    };
+    let capabilities = facts.capabilities & capability::OFFERED_MAX | capability::PLUGIN_AUTH;
+    Ok(greeting(
+        facts.version.clone(),
+        capabilities,
+        facts.collation,
+        nonce,
+    ))
+}
+
+fn admin_greeting(nonce: Nonce) -> Greeting {
+    let version = concat!("8.4.0-tidegate-", env!("CARGO_PKG_VERSION"));
+    greeting(version.into(), ADMIN_CAPABILITIES, 255, nonce)
+}
+
+fn greeting(version: Vec<u8>, capabilities: u32, collation: u8, nonce: Nonce) -> Greeting {
+    Greeting {
+        version,
+        connection_id: 0,
+        capabilities,
+        collation,
+        status: crate::protocol::status::AUTOCOMMIT,
+        nonce,
+        plugin: crate::protocol::auth::CACHING_SHA2.to_vec(),
+        mariadb_capabilities: 0,
+    }
+}
+
+/// Reads exactly one packet and no byte more: what follows a TLS request belongs to TLS.
+async fn read_first_packet(client: &mut Client) -> Result<Vec<u8>, SessionError> {
+    let mut head = [0; HEADER_BYTES];
+    client
+        .stream
+        .read_exact(&mut head)
+        .await
+        .map_err(SessionError::ClientIo)?;
+    let (length, sequence) = header(&head).ok_or(SessionError::Internal("header"))?;
+    crate::protocol::packet::expect_sequence(client.sequence, sequence)
+        .map_err(SessionError::ClientProtocol)?;
+    if length > LOGIN_PACKET_BYTES_MAX {
+        let error = ProtocolError::TooLarge {
+            what: "handshake response",
+            bytes_max: LOGIN_PACKET_BYTES_MAX,
+        };
+        return Err(SessionError::ClientProtocol(error));
+    }
+    let mut payload = vec![0; length];
+    client
+        .stream
+        .read_exact(&mut payload)
+        .await
+        .map_err(SessionError::ClientIo)?;
+    client.sequence = client.sequence.wrapping_add(1);
+    Ok(payload)
+}
+
+async fn start_tls(client: &mut Client, worker: &Worker) -> Result<(), SessionError> {
+    let Some(acceptor) = &worker.rooms.tls else {
+        return Err(SessionError::ClientProtocol(ProtocolError::Unexpected(
+            "handshake: TLS was not offered",
+        )));
+    };
+    let placeholder = Stream::Pipe(tokio::io::duplex(1).0);
+    match std::mem::replace(&mut client.stream, placeholder) {
+        Stream::Tcp(tcp) => {
+            let tls = acceptor.accept(tcp).await.map_err(SessionError::ClientIo)?;
+            client.stream = Stream::Tls(Box::new(tls.into()));
+            Ok(())
+        }
+        _ => Err(SessionError::ClientProtocol(ProtocolError::Unexpected(
+            "handshake: a second TLS request",
+        ))),
+    }
+}
+
+/// Tells the client an error and answers with the end of its session.
+pub async fn refuse(
+    client: &mut Client,
+    code: u16,
+    sqlstate: &[u8; 5],
+    text: &str,
+) -> SessionError {
+    match client.send_error(code, sqlstate, text).await {
+        Ok(()) => SessionError::LoginRefused(format!("{code} {text}")),
+        Err(error) => SessionError::ClientIo(error),
+    }
+}
+
+/// Proves the claim against the backend and answers with a backend connection for it. The last OK is left to the caller.
+///
+/// # Errors
+/// Refused (the client has been told), or any failure of client, pool or backend.
+pub async fn authenticate(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    nonce: Nonce,
+) -> Result<(ServerConnection, Nonce), SessionError> {
+    let rooms = &worker.rooms;
+    let listed = rooms
+        .config
+        .users
+        .iter()
+        .find(|u| u.name.as_bytes() == claim.user);
+    let listed_native = listed.map(|u| NativeVerifier::of_password(u.password.reveal().as_bytes()));
+    let sha2 = match listed {
+        Some(user) => Some(Verifier::of_password(user.password.reveal().as_bytes())),
+        None => rooms
+            .verifiers
+            .get(claim.user, rooms.grant_epoch(), Instant::now()),
+    };
+    let known = Known {
+        sha2: sha2.as_ref(),
+        native: listed_native.as_ref(),
+    };
+    let mut auth = ServerAuth::new(nonce, client.stream.is_secure(), rooms.rsa.clone());
+    let mut step = auth.start(client.capabilities, claim.plugin, claim.answer, known);
+    loop {
+        step = match step {
+            ServerStep::Send(payload) => {
+                client
+                    .send_packet(&payload)
+                    .await
+                    .map_err(SessionError::ClientIo)?;
+                let answer = zeroize::Zeroizing::new(
+                    client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?,
+                );
+                auth.on_packet(&answer, known)
+                    .map_err(SessionError::ClientProtocol)?
+            }
+            ServerStep::Accepted { before_ok, proof } => {
+                let secret = match (proof, listed) {
+                    (_, Some(user)) => Secret::of_password(user.password.reveal().as_bytes()),
+                    (Proof::Stage1(stage1), None) => Secret::Stage1(stage1),
+                    (Proof::Native, None) => {
+                        return Err(SessionError::Internal("native proof of an unlisted user"));
+                    }
+                };
+                match connect(client, worker, claim, secret, true).await {
+                    Err(SessionError::Connect(ConnectError::NeedPassword)) => {
+                        auth.demand_password()
+                    }
+                    Err(SessionError::Connect(ConnectError::Refused { code: 1045, .. }))
+                        if listed.is_none() =>
+                    {
+                        rooms.verifiers.forget(claim.user);
+                        auth.demand_password()
+                    }
+                    Err(error) => return Err(error),
+                    Ok(backend) => {
+                        if !before_ok.is_empty() {
+                            client
+                                .send_packet(&before_ok)
+                                .await
+                                .map_err(SessionError::ClientIo)?;
+                        }
+                        return Ok((backend, *auth.nonce()));
+                    }
+                }
+            }
+            ServerStep::Check(password) => {
+                let backend =
+                    connect(client, worker, claim, Secret::of_password(&password), false).await?;
+                if !password.is_empty() {
+                    let verifier = Verifier::of_password(&password);
+                    rooms.verifiers.learn(
+                        claim.user,
+                        verifier,
+                        rooms.grant_epoch(),
+                        Instant::now(),
+                    );
+                }
+                return Ok((backend, *auth.nonce()));
+            }
+            ServerStep::Denied(why) => {
+                tracing::debug!(why, "login denied");
+                let text = format!(
+                    "Access denied for user '{}' (Tidegate: {why})",
+                    String::from_utf8_lossy(claim.user)
+                );
+                return Err(refuse(client, 1045, b"28000", &text).await);
+            }
+        };
+    }
+}
+
+/// A backend connection for a claim: an idle one if the claim is `proven` already, else a new one, whose login is the proof.
+async fn connect(
+    client: &Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    secret: Secret,
+    proven: bool,
+) -> Result<ServerConnection, SessionError> {
+    let rooms = &worker.rooms;
+    let user: Arc<str> = String::from_utf8_lossy(claim.user).into();
+    if proven {
+        let key = ConnectionKey::new(user.clone(), client.capabilities, claim.schema.is_empty());
+        while let Some(mut idle) = rooms.pool.take_idle(&key, worker.id) {
+            match take_over(&mut idle, client, claim).await {
+                Ok(()) => return Ok(idle),
+                Err(crate::backend::connection::ExchangeError::Refused { .. }) => break,
+                Err(error) => tracing::debug!(%error, "an idle backend connection was broken"),
+            }
+        }
+    }
+    let slot = rooms.pool.slot(&user).await?;
+    let login = Login {
+        user: claim.user,
+        secret,
+        schema: claim.schema,
+        capabilities: client.capabilities,
+        collation: client.collation,
+        attributes: claim.attributes.clone(),
+    };
+    let mut backend =
+        ServerConnection::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
+    backend.hold(slot);
+    rooms.saw_facts(&backend.facts);
+    Ok(backend)
+}
+
+/// Brings a reset connection into the state that a login of this client would have given.
+async fn take_over(
+    backend: &mut ServerConnection,
+    client: &Client,
+    claim: &Claim<'_>,
+) -> Result<(), crate::backend::connection::ExchangeError> {
+    let collation = mysql_common::collations::Collation::resolve(
+        mysql_common::collations::CollationId::from(client.collation),
+    );
+    let names = format!(
+        "SET NAMES '{}' COLLATE '{}'",
+        collation.charset(),
+        collation.collation()
+    );
+    backend.query(names.as_bytes(), |_| Ok(())).await?;
+    if !claim.schema.is_empty() {
+        backend.use_schema(claim.schema).await?;
+    }
+    Ok(())
+}
+
+/// Logs an administrator in: the one account of `[admin]`.
+///
+/// # Errors
+/// Refused (the client has been told), or the client's socket or packets.
+pub async fn authenticate_admin(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    nonce: Nonce,
+) -> Result<(), SessionError> {
+    let (user, password) = &worker.rooms.admin_account;
+    let verifier = Verifier::of_password(password.as_bytes());
+    let native = NativeVerifier::of_password(password.as_bytes());
+    let known = Known {
+        sha2: Some(&verifier),
+        native: Some(&native),
+    };
+    let mut auth = ServerAuth::new(nonce, client.stream.is_secure(), worker.rooms.rsa.clone());
+    let mut step = auth.start(client.capabilities, claim.plugin, claim.answer, known);
+    let allowed = loop {
+        step = match step {
+            ServerStep::Send(payload) => {
+                client
+                    .send_packet(&payload)
+                    .await
+                    .map_err(SessionError::ClientIo)?;
+                let answer = zeroize::Zeroizing::new(
+                    client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?,
+                );
+                auth.on_packet(&answer, known)
+                    .map_err(SessionError::ClientProtocol)?
+            }
+            ServerStep::Accepted { before_ok, .. } => {
+                if !before_ok.is_empty() {
+                    client
+                        .send_packet(&before_ok)
+                        .await
+                        .map_err(SessionError::ClientIo)?;
+                }
+                break true;
+            }
+            ServerStep::Check(password) => break verifier.check_password(&password),
+            ServerStep::Denied(_) => break false,
+        };
+    };
+    if allowed && claim.user == user.as_bytes() {
+        return Ok(());
+    }
+    let text = format!(
+        "Access denied for user '{}' to the admin schema",
+        String::from_utf8_lossy(claim.user)
+    );
+    Err(refuse(client, 1045, b"28000", &text).await)
+}

@@ -1,0 +1,256 @@
+//! What a session tells analytics: its own entry in the list of sessions, each execution, its transactions, its end.
+//! Never influences what the session does, but for the kill that others may ask for.
+
+use super::client::Client;
+use super::error::SessionError;
+use super::listener::Entrance;
+use super::login::Account;
+use super::relay::Timing;
+use super::worker::Worker;
+use crate::analytics::{
+    Boundary, Digest, Identity, Kill, QueryEvent, ServedBy, SessionGuard, SessionState,
+    StatementEnd, TransactionTracker, app_name,
+};
+use crate::backend::connection::ServerConnection;
+use crate::protocol::relay::Summary;
+use crate::router::reason::Reason;
+use crate::sql::{Kind, Statement};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A session's line to analytics.
+pub struct Observer {
+    guard: SessionGuard,
+    identity: Arc<Identity>,
+    transaction: TransactionTracker,
+    program: Option<Vec<u8>>,
+    app: String,
+    killed: bool,
+}
+
+/// One execution, as the session saw it.
+pub struct Execution<'a> {
+    /// What ran; `None` for a text that was too long to be read.
+    pub statement: Option<&'a Statement>,
+    /// Who answered.
+    pub served_by: ServedBy,
+    /// Why.
+    pub reason: Reason,
+    /// Where the time went.
+    pub timing: &'a Timing,
+    /// How it ended.
+    pub summary: &'a Summary,
+    /// Bytes of the request.
+    pub bytes_in: u64,
+    /// The text, for samples.
+    pub text: Option<&'a [u8]>,
+}
+
+impl Observer {
+    /// Enters a session into the list.
+    pub fn new(
+        worker: &Worker,
+        client: &Client,
+        backend: &ServerConnection,
+        account: &Account,
+        id: u32,
+        _: Entrance,
+    ) -> Self {
+        let analytics = &worker.rooms.analytics;
+        let mut app = String::new();
+        app_name(account.program.as_deref(), None, None, &mut app);
+        let identity = Arc::new(analytics.identity(&account.user, &app, &account.schema));
+        let now_ms = analytics.now_ms();
+        let guard = analytics.sessions().register(
+            u64::from(id),
+            client.peer,
+            worker.id,
+            identity.clone(),
+            now_ms,
+        );
+        let info = guard.info();
+        info.backend_id.set(u64::from(backend.thread_id));
+        info.tls.set(u64::from(client.stream.is_tls()));
+        info.enter(SessionState::Idle, now_ms);
+        let transaction = TransactionTracker::new(u64::from(id), analytics.clock());
+        Self {
+            guard,
+            identity,
+            transaction,
+            program: account.program.clone(),
+            app,
+            killed: false,
+        }
+    }
+
+    /// The connection did not say which app it is, so its statements may.
+    pub fn wants_app(&self) -> bool {
+        self.program.is_none()
+    }
+
+    /// Somebody asked for the end of this session.
+    pub fn is_killed(&mut self) -> bool {
+        self.killed |= self.guard.info().take_kill() == Some(Kill::Connection);
+        self.killed
+    }
+
+    /// Waits until somebody wants something of this session.
+    pub async fn woken(&self) {
+        self.guard.info().kill_requested().await;
+    }
+
+    /// The default schema changed.
+    pub fn set_schema(&mut self, worker: &Worker, schema: &str) {
+        let changed = Identity {
+            schema: worker.rooms.analytics.schema(schema),
+            ..(*self.identity).clone()
+        };
+        self.set_identity(changed);
+    }
+
+    /// Another user took the connection over.
+    pub fn set_account(&mut self, worker: &Worker, account: &Account, backend: &ServerConnection) {
+        self.program.clone_from(&account.program);
+        app_name(self.program.as_deref(), None, None, &mut self.app);
+        let identity = worker
+            .rooms
+            .analytics
+            .identity(&account.user, &self.app, &account.schema);
+        self.guard
+            .info()
+            .backend_id
+            .set(u64::from(backend.thread_id));
+        self.set_identity(identity);
+    }
+
+    fn set_identity(&mut self, identity: Identity) {
+        self.identity = Arc::new(identity);
+        self.guard.info().set_identity(self.identity.clone());
+    }
+
+    /// The app of a statement: what it says of itself counts only where the connection said nothing.
+    pub fn note_app(&mut self, worker: &Worker, attribute: Option<&[u8]>, comment: Option<&[u8]>) {
+        if self.program.is_some() || (attribute.is_none() && comment.is_none()) {
+            return;
+        }
+        app_name(None, attribute, comment, &mut self.app);
+        if *self.app != **self.identity.app.text() {
+            let app = worker.recorder.app(&self.app);
+            self.set_identity(Identity {
+                app,
+                ..(*self.identity).clone()
+            });
+        }
+    }
+
+    /// A statement starts.
+    pub fn starts(&self, worker: &Worker, statement: Option<&Statement>, at: Instant) {
+        let info = self.guard.info();
+        info.set_digest(statement.map_or(0, |s| s.id.0));
+        info.enter(SessionState::Running, worker.recorder.clock().unix_ms(at));
+    }
+
+    /// A statement has ended.
+    pub fn ends(&mut self, worker: &Worker, execution: &Execution<'_>) {
+        let Execution {
+            statement,
+            timing,
+            summary,
+            ..
+        } = execution;
+        let info = self.guard.info();
+        info.enter(
+            SessionState::Idle,
+            worker.recorder.clock().unix_ms(timing.ended),
+        );
+        info.queries.add(1);
+        info.bytes_in.add(execution.bytes_in);
+        info.bytes_out.add(summary.bytes);
+        let digest = match statement {
+            Some(s) => Digest {
+                id: s.id.0,
+                text: &s.digest_text,
+                kind: s.kind.label(),
+            },
+            None => Digest {
+                id: 0,
+                text: &worker.oversize_text,
+                kind: "oversize",
+            },
+        };
+        let error = summary.error.as_ref();
+        let message = error.map(|e| String::from_utf8_lossy(&e.message));
+        let event = QueryEvent {
+            served_by: execution.served_by,
+            reason: execution.reason.label(),
+            total_us: us(timing.ended - timing.started),
+            queue_us: us(timing.sent - timing.started),
+            backend_us: us((timing.last_byte - timing.sent).saturating_sub(timing.drain)),
+            first_byte_us: timing.first_byte.map_or(0, |at| us(at - timing.sent)),
+            drain_us: us(timing.drain + (timing.ended - timing.last_byte)),
+            rows: summary.rows,
+            bytes_in: execution.bytes_in,
+            bytes_out: summary.bytes,
+            affected_rows: summary.affected_rows,
+            status: summary.status,
+            warnings: summary.warnings,
+            error: error
+                .zip(message.as_deref())
+                .map(|(e, text)| (e.code, text)),
+            text: execution.text,
+            ..QueryEvent::new(digest, &self.identity, timing.ended)
+        };
+        worker.recorder.record(&event);
+        let end = StatementEnd {
+            boundary: boundary(*statement),
+            started: timing.started,
+            ended: timing.ended,
+            status: summary.status,
+            error: error.map(|e| e.code),
+            affected_rows: summary.affected_rows,
+            digest: digest.id,
+            identity: &self.identity,
+            isolation: None,
+        };
+        self.transaction
+            .observe(&end, &info.transaction, &worker.recorder);
+    }
+
+    /// The session has ended.
+    pub fn closed(&mut self, worker: &Worker) {
+        let info = self.guard.info();
+        self.transaction
+            .disconnected(&self.identity, &info.transaction, &worker.recorder);
+    }
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a statement means to a transaction that is open.
+fn boundary(statement: Option<&Statement>) -> Boundary {
+    match statement.map(|s| s.kind) {
+        Some(Kind::Begin) => Boundary::Begin,
+        Some(Kind::Commit) => Boundary::Commit,
+        Some(Kind::Rollback) => Boundary::Rollback,
+        Some(Kind::Ddl | Kind::Account | Kind::Lock | Kind::Maintenance) => {
+            Boundary::ImplicitCommit
+        }
+        _ => Boundary::None,
+    }
+}
+
+/// Counts the end of a session, or of a login that did not become one.
+pub fn session_ended(worker: &Worker, error: &SessionError, peer: SocketAddr) {
+    tracing::debug!(%peer, source = error.source().label(), kind = error.label(), %error, "session ended");
+    let (code, text) = match error.told() {
+        Some((code, _, text)) => (code, text),
+        None => (0, error.to_string()),
+    };
+    let identity = worker.rooms.analytics.identity("", "", "");
+    worker
+        .recorder
+        .error(code, &text, &identity, Instant::now());
+}

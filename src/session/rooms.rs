@@ -1,0 +1,109 @@
+//! The handles a session works with: every room it may use, built once by the server. Holds next to no state of its own.
+
+use super::throttle::Throttle;
+use super::verifiers::Verifiers;
+use crate::analytics::Analytics;
+use crate::backend::connection::{ServerConnection, ServerFacts};
+use crate::backend::control::Control;
+use crate::backend::pool::Pool;
+use crate::backend::target::Target;
+use crate::binlog::Binlog;
+use crate::config::Config;
+use crate::protocol::auth::RsaKey;
+use crate::shutdown::Shutdown;
+use crate::sql::StatementCache;
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
+
+/// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
+/// a KILL must know whose id it was given.
+const SESSION_IDS_FROM: u32 = 1 << 30;
+
+/// Longest wait for the reset of a connection that a client has left.
+const RESET_MAX: Duration = Duration::from_secs(5);
+
+/// Every room a session uses.
+pub struct Rooms {
+    /// What the operator wrote.
+    pub config: Arc<Config>,
+    /// The stop signal.
+    pub shutdown: Shutdown,
+    /// TLS towards clients; `None` when it is off.
+    pub tls: Option<TlsAcceptor>,
+    /// The key for passwords sent without TLS.
+    pub rsa: Arc<RsaKey>,
+    /// What is known of passwords.
+    pub verifiers: Verifiers,
+    /// Failed logins by source.
+    pub throttle: Throttle,
+    /// How to reach the backend.
+    pub target: Target,
+    /// What the backend said of itself last; `None` until it was reached once.
+    pub facts: ArcSwapOption<ServerFacts>,
+    /// Who may hold a backend connection.
+    pub pool: Arc<Pool>,
+    /// The control plane's connections.
+    pub control: Arc<Control>,
+    /// The binary log and the gate on it.
+    pub binlog: Arc<Binlog>,
+    /// Parsed statements, shared by the workers.
+    pub statements: StatementCache,
+    /// What is observed.
+    pub analytics: Arc<Analytics>,
+    /// Name and password of the administrator.
+    pub admin_account: (String, String),
+    /// The next connection id.
+    pub session_ids: AtomicU32,
+}
+
+impl Rooms {
+    /// The first value of [`Rooms::session_ids`].
+    pub fn first_session_id() -> AtomicU32 {
+        AtomicU32::new(SESSION_IDS_FROM)
+    }
+
+    /// A connection id that no living session has (it would take two thousand million sessions to come round).
+    pub fn next_session_id(&self) -> u32 {
+        SESSION_IDS_FROM | self.session_ids.fetch_add(1, Relaxed)
+    }
+
+    /// The backend's id of the connection that the session with our id `id` holds.
+    pub fn backend_id_of(&self, id: u64) -> Option<u64> {
+        let info = self.analytics.sessions().get(id)?;
+        Some(info.backend_id.get()).filter(|backend_id| *backend_id != 0)
+    }
+
+    /// Wakes every session, so that it looks at the stop signal.
+    pub fn wake_sessions(&self) {
+        for session in self.analytics.sessions().list() {
+            session.wake();
+        }
+    }
+
+    /// Repeats in our greeting what the backend says now.
+    pub fn saw_facts(&self, facts: &ServerFacts) {
+        if self.facts.load().as_deref() != Some(facts) {
+            self.facts.store(Some(Arc::new(facts.clone())));
+        }
+    }
+
+    /// The count that moves when accounts or grants change; `None` when nobody would tell us.
+    pub fn grant_epoch(&self) -> Option<u64> {
+        self.binlog
+            .available()
+            .ok()
+            .map(|()| self.binlog.grant_epoch())
+    }
+
+    /// Resets a connection that a client has left and gives it to the pool; closes it if that fails.
+    pub async fn give_back(&self, mut connection: ServerConnection, worker: usize) {
+        match tokio::time::timeout(RESET_MAX, connection.reset()).await {
+            Ok(Ok(())) => self.pool.give_back(connection, worker),
+            Ok(Err(error)) => tracing::debug!(%error, "a backend connection could not be reset"),
+            Err(_) => tracing::debug!("the reset of a backend connection took too long"),
+        }
+    }
+}

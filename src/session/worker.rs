@@ -1,0 +1,111 @@
+//! One data-plane thread: a current-thread runtime, its sessions, and what they share without locks.
+//! Never does blocking work and never talks to another worker.
+
+use super::listener::Incoming;
+use super::rooms::Rooms;
+use crate::analytics::Recorder;
+use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::LocalSet;
+
+/// What the sessions of one thread share.
+pub struct Worker {
+    /// Every room.
+    pub rooms: Arc<Rooms>,
+    /// Number of this worker, from 0.
+    pub id: usize,
+    /// Reused for each statement's digest; never borrowed over an await.
+    pub scratch: RefCell<DigestScratch>,
+    /// Statements known to this worker; never borrowed over an await.
+    pub statements: RefCell<LocalStatements>,
+    /// What is observed here.
+    pub recorder: Recorder,
+    /// What stands in place of the digest text of a statement that was too long to be read.
+    pub oversize_text: Arc<str>,
+    /// Sessions running.
+    pub sessions: Cell<usize>,
+}
+
+impl Worker {
+    /// The statement of a text: from this worker's memory, the process's, or parsed.
+    pub fn statement(&self, text: &[u8], mode: LexMode) -> Arc<Statement> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.run(text, mode);
+        self.statements.borrow_mut().get(&scratch, text).clone()
+    }
+
+    /// The inside of the last comment of the text that [`statement`](Self::statement) was just asked about.
+    pub fn last_comment<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        let (start, end) = self.scratch.borrow().comment()?;
+        text.get(start as usize..end as usize)
+    }
+}
+
+/// Runs a worker until the stop signal and then until its sessions have ended or the drain limit is reached.
+///
+/// # Errors
+/// The runtime cannot be built.
+pub fn run(
+    rooms: Arc<Rooms>,
+    id: usize,
+    clients: UnboundedReceiver<Incoming>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let recorder = rooms
+        .analytics
+        .recorder(id)
+        .ok_or_else(|| std::io::Error::other("the worker's recorder is taken"))?;
+    let worker = Rc::new(Worker {
+        scratch: RefCell::new(DigestScratch::new(
+            rooms.config.statements.digest_text_bytes_max,
+        )),
+        statements: RefCell::new(LocalStatements::new(
+            rooms.statements.clone(),
+            rooms.config.statements.cache_entries_max,
+        )),
+        recorder,
+        oversize_text: Arc::from("(a statement longer than client.statement_bytes_max)"),
+        sessions: Cell::new(0),
+        rooms,
+        id,
+    });
+    LocalSet::new().block_on(&runtime, serve(worker, clients));
+    Ok(())
+}
+
+async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
+    let shutdown = worker.rooms.shutdown.clone();
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            incoming = clients.recv() => incoming,
+            () = shutdown.requested() => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            worker.sessions.set(worker.sessions.get() + 1);
+            super::run(&worker, incoming).await;
+            worker.sessions.set(worker.sessions.get() - 1);
+        });
+    }
+    let drain = std::time::Duration::from_millis(worker.rooms.config.runtime.shutdown_drain_ms_max);
+    let ended = tokio::time::timeout(drain, async {
+        // Sessions end at their own pace; this only has to notice the last one.
+        while worker.sessions.get() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    if ended.await.is_err() {
+        tracing::warn!(
+            worker = worker.id,
+            sessions = worker.sessions.get(),
+            "sessions were cut off at the drain limit"
+        );
+    }
+}
