@@ -2,6 +2,7 @@
 
 pub mod advisor;
 pub mod build;
+pub mod catalog;
 pub mod connection;
 pub mod definition;
 pub mod keyset;
