@@ -42,10 +42,13 @@ pub struct Asof {
     pub position: Position,
 }
 
+/// A description, or that there was no such table, and from when that is.
+type Remembered = (Asof, Option<Arc<TableInfo>>);
+
 /// Descriptions read so far.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    tables: HashMap<(String, String), (Asof, Option<Arc<TableInfo>>)>,
+    tables: HashMap<(String, String), Remembered>,
     tables_max: usize,
 }
 

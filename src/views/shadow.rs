@@ -1,28 +1,31 @@
 //! Compares what a view answers with what the base tables answer, cell by cell, before anybody is served from it.
 //! Whether the base table changed meanwhile is the caller's to prove; without that a difference means nothing.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::connection::{Answer, ColumnKind, Link, SHORT, ViewsError};
 use super::storage::quoted;
 use crate::sql::env::SessionEnv;
 
-/// Answers larger than this are not compared.
-const ROWS_MAX: usize = 200_000;
-/// As [`ROWS_MAX`], in bytes.
-const BYTES_MAX: usize = 64 << 20;
+/// Rows and bytes of an answer; larger ones are not compared.
+const LIMITS: (usize, usize) = (200_000, 64 << 20);
 /// Longest time for the client's statement on the base tables.
 pub const SAMPLE_MAX: Duration = Duration::from_secs(120);
 /// Bytes of a cell shown in a report of a difference. Cells are numbers and dates mostly; names may be among them, so little.
 const SHOWN_BYTES_MAX: usize = 24;
 
-/// A statement as a client sent it, and the same question put to the view.
+/// A statement as a client sent it, with what is needed to run it as the client did.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// The client's own bytes.
     pub base_sql: Vec<u8>,
     /// The rewritten statement.
     pub view_sql: String,
+    /// The client's session variables.
+    pub env: Arc<SessionEnv>,
+    /// The client's default schema; empty for none.
+    pub schema: String,
 }
 
 /// How a comparison ended.
@@ -65,51 +68,61 @@ pub async fn settle(link: &mut Link, env: &SessionEnv, schema: &str) -> Result<(
     Ok(())
 }
 
-/// Runs both statements and compares.
+/// Runs the statement on the base tables and each of `view_sqls` on the view; one outcome for each of these.
 ///
 /// # Errors
 /// The base statement failed or the connection did; a failing view statement is a difference.
-pub async fn compare(link: &mut Link, sample: &Sample) -> Result<Compared, ViewsError> {
-    let limits = (ROWS_MAX, BYTES_MAX);
-    let began = std::time::Instant::now();
-    let Some(base) = link.answer(&sample.base_sql, limits, SAMPLE_MAX).await? else {
+pub async fn compare(
+    link: &mut Link,
+    base_sql: &[u8],
+    view_sqls: &[&str],
+) -> Result<Vec<Compared>, ViewsError> {
+    let began = Instant::now();
+    let Some(base) = link.answer(base_sql, LIMITS, SAMPLE_MAX).await? else {
         return Err(ViewsError::Unsupported(
             "a sample's answer is too large to compare".into(),
         ));
     };
     let base_us = micros(began);
-    let began = std::time::Instant::now();
-    let view = match link
-        .answer(sample.view_sql.as_bytes(), limits, SAMPLE_MAX)
-        .await
-    {
-        Ok(Some(view)) => view,
-        Ok(None) => {
-            return Ok(Compared::Different(format!(
-                "{} rows on base tables, far more from the view",
-                base.rows.len()
-            )));
-        }
-        Err(ViewsError::Server { code, message }) => {
-            return Ok(Compared::Different(format!(
-                "the view's statement failed with {code}: {message}"
-            )));
-        }
-        Err(other) => return Err(other),
-    };
-    let view_us = micros(began);
-    if base.warnings != 0 {
-        return Ok(Compared::Skipped(
-            "the statement leaves warnings on base tables".into(),
-        ));
+    let mut outcomes = Vec::with_capacity(view_sqls.len());
+    for view_sql in view_sqls {
+        outcomes.push(if base.warnings == 0 {
+            compare_one(link, &base, base_us, view_sql).await?
+        } else {
+            Compared::Skipped("the statement leaves warnings on base tables".into())
+        });
     }
-    Ok(match difference(&base, &view) {
-        Some(words) => Compared::Different(words),
-        None => Compared::Equal { base_us, view_us },
-    })
+    Ok(outcomes)
 }
 
-fn micros(began: std::time::Instant) -> u64 {
+async fn compare_one(
+    link: &mut Link,
+    base: &Answer,
+    base_us: u64,
+    view_sql: &str,
+) -> Result<Compared, ViewsError> {
+    let began = Instant::now();
+    match link.answer(view_sql.as_bytes(), LIMITS, SAMPLE_MAX).await {
+        Ok(Some(view)) => Ok(match difference(base, &view) {
+            Some(words) => Compared::Different(words),
+            None => Compared::Equal {
+                base_us,
+                view_us: micros(began),
+            },
+        }),
+        // The connection still holds the rest of that answer, so nothing else can be asked on it.
+        Ok(None) => Err(ViewsError::Mismatch(format!(
+            "{} rows on base tables, far more from the view",
+            base.rows.len()
+        ))),
+        Err(ViewsError::Server { code, message }) => Ok(Compared::Different(format!(
+            "the view's statement failed with {code}: {message}"
+        ))),
+        Err(other) => Err(other),
+    }
+}
+
+fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
