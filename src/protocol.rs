@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod capability;
+pub mod column;
 pub mod command;
 pub mod handshake;
 pub mod packet;

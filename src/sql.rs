@@ -14,6 +14,8 @@ mod words;
 
 pub mod statement;
 
+pub mod session_statement;
+
 mod classify;
 
 pub mod statement_cache;
@@ -22,6 +24,7 @@ pub mod env;
 
 pub use digest::{DigestScratch, Literal, LiteralKind};
 pub use lexer::{ClientCharset, LexMode};
+pub use session_statement::SessionStatement;
 pub use statement::{
     DigestId, Effects, Kind, OpaqueReason, SelectTree, Slot, Statement, TableName, Uncacheable,
 };

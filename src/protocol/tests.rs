@@ -1,7 +1,9 @@
 //! Tests of the wire format: packets and fields here, one child module for each larger part.
 
+mod hostile;
 mod login;
 mod relaying;
+mod results;
 
 use super::command::{Command, Execute, QueryBody, put_query, put_query_with_attributes};
 use super::packet::*;

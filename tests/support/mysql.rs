@@ -357,7 +357,7 @@ impl Launchers {
         static MYSQL: OnceLock<Launchers> = OnceLock::new();
         static MARIADB: OnceLock<Launchers> = OnceLock::new();
         let (cell, option) = match flavour {
-            Flavour::MySql => (&MYSQL, "--mock"),
+            Flavour::MySql => (&MYSQL, if cfg!(test) { "--mock" } else { "--mysql" }),
             Flavour::MariaDb => (&MARIADB, "--mariadb"),
         };
         cell.get_or_init(|| {
