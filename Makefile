@@ -1,7 +1,7 @@
 # Everything a person or CI runs. `make help` lists it.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test check tools
+.PHONY: help demo test check bench tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -23,6 +23,9 @@ check: tools ## the quick part of the tests: format, lints, unit tests and house
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --test tidy
 
+bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
+	cargo build --release --locked --bin tidegate --example bench
+	target/release/examples/bench
 
 # Says what is missing before anything fails for want of it.
 tools:
