@@ -18,17 +18,19 @@ pub mod worker;
 
 use crate::backend::connection::ServerConnection;
 use crate::backend::stream::Stream;
-use crate::protocol::ProtocolError;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
 use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header};
 use crate::protocol::relay::{Expect, ResponseMachine};
+use crate::protocol::{ProtocolError, capability};
 use crate::router::session_state::SessionState;
+use crate::sql::{ClientCharset, LexMode};
 use client::Client;
 use commands::Prepared;
 use error::SessionError;
 use listener::{Entrance, Incoming};
 use login::{Account, Claim};
+use mysql_common::collations::CollationId;
 use observe::Observer;
 use std::collections::HashMap;
 use std::io;
@@ -48,6 +50,10 @@ struct Session {
     observer: Observer,
     /// The challenge that a COM_CHANGE_USER answers.
     nonce: Nonce,
+    /// How texts of this session are read, but for what the status bits say.
+    lex_base: LexMode,
+    /// The last statement ended without an error.
+    last_ok: bool,
     /// A goodbye of the server (its last error packet) went to the client already.
     said_goodbye: bool,
 }
@@ -129,6 +135,20 @@ async fn end_with_error(client: &mut Client, error: &SessionError) {
     }
 }
 
+/// How the texts of a new session are read: by its character set and the server's version.
+fn lex_base(client: &Client, backend: &ServerConnection) -> LexMode {
+    let collation =
+        mysql_common::collations::Collation::resolve(CollationId::from(client.collation));
+    let (server_version, mariadb) = backend.facts.version_id();
+    LexMode {
+        charset: ClientCharset::from_name(collation.charset()),
+        ignore_space: client.capabilities & capability::IGNORE_SPACE != 0,
+        server_version,
+        mariadb,
+        ..LexMode::default()
+    }
+}
+
 impl Session {
     /// Greets, authenticates, and finds the backend connection.
     async fn open(
@@ -178,6 +198,7 @@ impl Session {
             id,
             nonce,
         } = opened;
+        let lex_base = lex_base(&client, &backend);
         let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
         Self {
             state: SessionState::new(backend.status, account.schema),
@@ -189,6 +210,8 @@ impl Session {
             prepared: HashMap::new(),
             observer,
             nonce,
+            lex_base,
+            last_ok: true,
             said_goodbye: false,
         }
     }

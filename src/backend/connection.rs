@@ -140,6 +140,24 @@ pub struct ServerFacts {
     pub collation: u8,
 }
 
+impl ServerFacts {
+    /// The version as one number (9.7.4 is 90704), and whether it is MariaDB.
+    pub fn version_id(&self) -> (u32, bool) {
+        let text = String::from_utf8_lossy(&self.version);
+        let mariadb = text.contains("MariaDB");
+        // MariaDB puts a 5.5.5- in front for old replicas.
+        let text = text
+            .strip_prefix("5.5.5-")
+            .filter(|_| mariadb)
+            .unwrap_or(&text);
+        let mut numbers = text
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|n| n.parse::<u32>().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0).min(99);
+        (next() * 10_000 + next() * 100 + next(), mariadb)
+    }
+}
+
 /// A logged-in backend connection.
 pub struct ServerConnection {
     /// The socket.

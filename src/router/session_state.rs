@@ -65,19 +65,22 @@ impl SessionState {
         Ok(())
     }
 
-    /// Learns from a statement that the backend ran. `ok`: it ended without an error. `status`: the status bits of its end, if it had any.
-    pub fn observe(&mut self, statement: &Statement, ok: bool, status: Option<u16>) {
+    /// Learns from a statement that the backend ran. `status`: the status bits of its end; an error has none.
+    pub fn observe(&mut self, statement: &Statement, status: Option<u16>) {
+        let was_in_transaction = self.in_transaction();
         if let Some(status) = status {
             self.status = status;
+            // A SET TRANSACTION is used up by the next transaction, be it one statement on a table.
+            let touched_tables = !statement.reads.is_empty() || !statement.writes.is_empty();
+            if !self.in_transaction() && (was_in_transaction || touched_tables) {
+                self.next_transaction_set = false;
+            }
         }
         self.observe_effects(
             &statement.effects,
             statement.opaque.is_some(),
             statement.kind == Kind::Multi,
         );
-        if statement.kind == Kind::Use && ok {
-            self.env = None;
-        }
     }
 
     /// Effects hold also for failed statements: part of a failed one may have been done.

@@ -210,9 +210,7 @@ impl Session {
         .await?;
         let status = summary.error.is_none().then_some(summary.status);
         match &statement {
-            Some(statement) => self
-                .state
-                .observe(statement, summary.error.is_none(), status),
+            Some(statement) => self.state.observe(statement, status),
             None if command != Command::StmtPrepare => {
                 self.state.observe_unknown("oversize_statement", status)
             }
@@ -285,9 +283,7 @@ impl Session {
         .await?;
         let status = summary.error.is_none().then_some(summary.status);
         match &statement {
-            Some(statement) => self
-                .state
-                .observe(statement, summary.error.is_none(), status),
+            Some(statement) => self.state.observe(statement, status),
             None => self.state.observe_unknown("unknown_prepared", status),
         }
         let execution = Execution {

@@ -1,9 +1,11 @@
 //! COM_QUERY: from the text to its answer. `answer_query` is the one line that every statement follows.
 
-use super::Session;
 use super::error::SessionError;
 use super::observe::Execution;
+use super::observe::Observer;
 use super::relay::{Timing, relay_answer, send_to_backend};
+use super::worker::Worker;
+use super::{Entrance, Session};
 use crate::analytics::ServedBy;
 use crate::backend::connection::ExchangeError;
 use crate::protocol::command::{QueryBody, put_query};
@@ -11,20 +13,36 @@ use crate::protocol::packet::{HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
 use crate::protocol::status;
 use crate::router::reason::Reason;
-use crate::sql::{Kind, LexMode, Statement};
+use crate::sql::session_statement::{
+    self, Assignment, Scope, SessionStatement, SetTarget, SetValue,
+};
+use crate::sql::{ClientCharset, Kind, LexMode, Statement};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What a session statement will mean to the session once the backend has done it; read from its text before that is gone.
+#[derive(Default)]
+struct Afterwards {
+    /// USE: the new default schema.
+    schema: Option<String>,
+    /// SET TRANSACTION: something waits for the next transaction.
+    next_transaction: bool,
+    /// The texts of this session cannot be read for sure from now on.
+    unreadable: Option<&'static str>,
+    /// The connection cannot be brought back to how it was.
+    not_reusable: bool,
+}
 
 impl Session {
     /// How this session's texts are to be read.
     pub(super) fn lex_mode(&self) -> LexMode {
         LexMode {
             no_backslash_escapes: self.state.status & status::NO_BACKSLASH_ESCAPES != 0,
-            ..LexMode::default()
+            ..self.lex_base
         }
     }
 
-    /// Answers a text whose bytes are all in the buffer.
+    /// Answers a text whose bytes are all in the buffer: the one line that every statement follows.
     pub(super) async fn answer_query(&mut self, length: usize) -> Result<(), SessionError> {
         let mut timing = Timing::start();
         let mode = self.lex_mode();
@@ -40,20 +58,63 @@ impl Session {
         };
         let statement = self.worker.statement(query.text, mode);
         if self.observer.wants_app() {
-            let mut named = None;
-            query.for_each_attribute(|a| {
-                if a.name == b"program_name" {
-                    named = a.value;
-                }
-            });
-            self.observer
-                .note_app(&self.worker, named, self.worker.last_comment(query.text));
+            note_app(&mut self.observer, &self.worker, &query);
         }
         self.observer
             .starts(&self.worker, Some(&statement), timing.started);
-        self.restore_diagnostics_before(&statement).await?;
-        self.relay_statement(length, &statement, Reason::PlainRead, &mut timing)
+        if self.entrance == Entrance::Admin {
+            return self
+                .relay_statement(length, &statement, Reason::Admin, &mut timing)
+                .await;
+        }
+        if !matches!(
+            statement.kind,
+            Kind::Kill | Kind::ExplainRoute | Kind::Use | Kind::Set
+        ) {
+            self.restore_diagnostics_before(&statement).await?;
+            return self
+                .relay_statement(length, &statement, Reason::PlainRead, &mut timing)
+                .await;
+        }
+        let text = query.text.to_vec();
+        self.answer_session_statement(length, &text, &statement, &mut timing)
             .await
+    }
+
+    /// The statements that mean something to the session itself.
+    async fn answer_session_statement(
+        &mut self,
+        length: usize,
+        text: &[u8],
+        statement: &Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
+        self.restore_diagnostics_before(statement).await?;
+        let parsed = session_statement::parse(text, self.lex_mode());
+        if let SessionStatement::Kill {
+            query,
+            id: Some(id),
+        } = parsed
+            && let Some(backend_id) = self.worker.rooms.backend_id_of(id)
+        {
+            let what = if query { "QUERY" } else { "CONNECTION" };
+            self.client.input.consume(HEADER_BYTES + length);
+            return self
+                .relay_own_text(format!("KILL {what} {backend_id}").as_bytes())
+                .await;
+        }
+        let afterwards = afterwards(parsed);
+        self.relay_statement(length, statement, Reason::NotARead, timing)
+            .await?;
+        self.state.reusable &= !afterwards.not_reusable;
+        self.state.next_transaction_set |= afterwards.next_transaction;
+        if let Some(why) = afterwards.unreadable {
+            self.state.inexact.get_or_insert(why);
+        }
+        if let Some(schema) = afterwards.schema.filter(|_| self.last_ok) {
+            self.schema_changed(schema.into());
+        }
+        Ok(())
     }
 
     /// Relays the statement at the front of the buffer to the session's own backend connection.
@@ -75,12 +136,17 @@ impl Session {
             None,
         )
         .await?;
-        let ok = summary.error.is_none();
+        self.last_ok = summary.error.is_none();
         self.state
-            .observe(statement, ok, ok.then_some(summary.status));
+            .observe(statement, self.last_ok.then_some(summary.status));
+        let served_by = if self.entrance == Entrance::Admin {
+            ServedBy::Admin
+        } else {
+            ServedBy::Backend
+        };
         let execution = Execution {
             statement: Some(statement),
-            served_by: ServedBy::Backend,
+            served_by,
             reason,
             timing,
             summary: &summary,
@@ -168,6 +234,101 @@ impl Session {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn note_app(observer: &mut Observer, worker: &Worker, query: &QueryBody<'_>) {
+    let mut named = None;
+    query.for_each_attribute(|attribute| {
+        if attribute.name == b"program_name" {
+            named = attribute.value;
+        }
+    });
+    observer.note_app(worker, named, worker.last_comment(query.text));
+}
+
+/// `sql_mode` words that change how a text is read.
+const READING_MODES: [&str; 9] = [
+    "ANSI",
+    "QUOTES",
+    "BACKSLASH",
+    "ORACLE",
+    "MSSQL",
+    "DB2",
+    "POSTGRESQL",
+    "MAXDB",
+    "PIPES",
+];
+
+fn afterwards(parsed: SessionStatement) -> Afterwards {
+    let mut after = Afterwards::default();
+    match parsed {
+        SessionStatement::Use(schema) => after.schema = Some(schema),
+        SessionStatement::Set(assignments) => assignments
+            .iter()
+            .for_each(|a| note_assignment(&mut after, a)),
+        _ => {
+            after.not_reusable = true;
+            after.unreadable = Some("unknown_set");
+        }
+    }
+    after
+}
+
+fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
+    match &assignment.target {
+        SetTarget::Isolation(Scope::NextTransaction)
+        | SetTarget::AccessMode(Scope::NextTransaction) => {
+            after.next_transaction = true;
+        }
+        SetTarget::Variable(Scope::NextTransaction, _) => after.next_transaction = true,
+        SetTarget::Role | SetTarget::ResourceGroup => after.not_reusable = true,
+        SetTarget::Variable(_, name) if name == "sql_mode" => {
+            let plain = match &assignment.value {
+                SetValue::Default => true,
+                SetValue::Text(text) => is_plain_mode(&String::from_utf8_lossy(text)),
+                SetValue::Word(word) => is_plain_mode(word),
+                _ => false,
+            };
+            if !plain {
+                after.unreadable = Some("sql_mode");
+            }
+        }
+        SetTarget::Variable(_, name) if name.starts_with("session_track") => {
+            after.unreadable = Some("session_track")
+        }
+        SetTarget::Variable(_, name)
+            if matches!(
+                name.as_str(),
+                "timestamp" | "insert_id" | "rand_seed1" | "rand_seed2"
+            ) =>
+        {
+            after.unreadable = Some("unreadable_variable");
+        }
+        SetTarget::Variable(_, name) if name == "character_set_client" => {
+            after.unreadable = Some("charset")
+        }
+        SetTarget::Names | SetTarget::CharacterSet => {
+            let safe = match &assignment.value {
+                SetValue::Default => true,
+                SetValue::Text(text) => is_safe_charset(&String::from_utf8_lossy(text)),
+                SetValue::Word(word) => is_safe_charset(word),
+                _ => false,
+            };
+            if !safe {
+                after.unreadable = Some("charset");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_plain_mode(mode: &str) -> bool {
+    let mode = mode.to_ascii_uppercase();
+    !READING_MODES.iter().any(|word| mode.contains(word))
+}
+
+fn is_safe_charset(name: &str) -> bool {
+    ClientCharset::from_name(name) != ClientCharset::Unsafe
 }
 
 /// A SELECT with exactly this many rows and no warning.
