@@ -16,15 +16,7 @@ pub mod statement;
 
 pub mod session_statement;
 
-pub mod functions;
-
-mod scan;
-
-mod parse;
-
-mod tables;
-
-pub mod classify;
+mod classify;
 
 pub mod statement_cache;
 
@@ -37,6 +29,3 @@ pub use statement::{
     DigestId, Effects, Kind, OpaqueReason, SelectTree, Slot, Statement, TableName, Uncacheable,
 };
 pub use statement_cache::{LocalStatements, StatementCache};
-
-#[cfg(test)]
-mod tests;

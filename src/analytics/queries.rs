@@ -36,9 +36,6 @@ impl QueryKey {
     }
 }
 
-/// The digest in the key of `_other`, which no statement has.
-const OTHER_DIGEST: u128 = u128::MAX;
-
 /// The words of a row, shared by its parts.
 #[derive(Debug)]
 struct Meta {
@@ -235,13 +232,9 @@ pub struct QueryRow {
 }
 
 impl QueryRow {
-    fn empty(meta: &Meta, key: &QueryKey) -> Self {
+    fn empty(meta: &Meta, digest: u128) -> Self {
         Self {
-            digest: if key.digest == OTHER_DIGEST {
-                0
-            } else {
-                key.digest
-            },
+            digest,
             text: Arc::clone(&meta.text),
             kind: meta.kind,
             user: Arc::clone(&meta.user),
@@ -348,7 +341,7 @@ impl Queries {
             schema: name,
         });
         let key = QueryKey {
-            digest: OTHER_DIGEST,
+            digest: 0,
             user: 0,
             app: 0,
             schema: 0,
@@ -458,7 +451,7 @@ impl Queries {
             .chunk_by(|left, right| group(&left.key) == group(&right.key))
             .filter_map(|parts| {
                 let first = parts.first()?;
-                let mut row = QueryRow::empty(&first.meta, &first.key);
+                let mut row = QueryRow::empty(&first.meta, first.key.digest);
                 rename(&mut row);
                 latency.clear();
                 for part in parts {

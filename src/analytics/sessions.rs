@@ -30,8 +30,7 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    /// All of them, in the order of labels.
-    pub const ALL: [Self; 6] = [
+    const ALL: [Self; 6] = [
         Self::Login,
         Self::Idle,
         Self::Queued,
