@@ -7,3 +7,4 @@ pub mod probe;
 pub mod stream;
 pub mod target;
 pub mod tls;
+pub mod wire;

@@ -6,18 +6,36 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use tokio::sync::watch;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::backend::control::Control;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use barrier::Answer;
+use catalog::Catalog;
+use line::Line;
+
+mod barrier;
+mod catalog;
+mod facts;
+mod monitor;
+mod stream;
+
 pub mod changes;
+pub mod decode;
 pub mod gate;
 pub mod line;
 pub mod position;
+pub mod reader;
+pub mod statement;
+pub mod transaction;
 
-pub use changes::{Change, ChangeLog, Touch};
+pub use changes::{Change, ChangeLog, Touch, Watched};
 pub use gate::{FillToken, GateError};
 pub use position::{Gtid, Position, TableKey};
 
@@ -36,6 +54,23 @@ pub struct BinlogSettings {
     pub heartbeat: Duration,
     /// Tables remembered by name.
     pub tables_max: usize,
+    /// Callers that may wait for a barrier at a time.
+    pub waiters_max: usize,
+}
+
+impl BinlogSettings {
+    /// From section `[binlog]` of the configuration.
+    pub fn from_config(config: &Config) -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            enabled: config.binlog.enabled,
+            server_id: config.binlog.server_id,
+            reconnect: ms(config.binlog.reconnect_ms),
+            silence_max: ms(config.binlog.silence_ms_max),
+            heartbeat: ms(config.binlog.heartbeat_ms),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for BinlogSettings {
@@ -47,6 +82,7 @@ impl Default for BinlogSettings {
             silence_max: Duration::from_millis(1000),
             heartbeat: Duration::from_millis(200),
             tables_max: 100_000,
+            waiters_max: 100_000,
         }
     }
 }
@@ -78,7 +114,7 @@ pub enum Unavailable {
     CommitOrderOff,
     /// `binlog-do-db` or `binlog-ignore-db` is set.
     LogFiltered,
-    /// `replica_preserve_commit_order=OFF` on a server that applies from a source.
+    /// What the server applies from a source is not in its own log, or may become visible in another order.
     ReplicaOrderOff,
     /// No event and no heartbeat within `silence_max`.
     Silent,
@@ -105,6 +141,18 @@ impl Unavailable {
             Self::ReplicaOrderOff => "binlog_replica_order_off",
             Self::Silent => "binlog_silent",
             Self::Reconnecting => "binlog_reconnecting",
+        }
+    }
+}
+
+impl Unavailable {
+    fn of_precondition(name: &str) -> Self {
+        match name {
+            "log_bin" => Self::LogOff,
+            "gtid_mode" => Self::GtidOff,
+            "binlog_format" => Self::FormatNotRow,
+            "binlog_order_commits" => Self::CommitOrderOff,
+            _ => Self::ReplicaOrderOff,
         }
     }
 }
@@ -155,31 +203,130 @@ pub struct BinlogSnapshot {
 }
 
 /// What the stream has published: positions count within their epoch only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) epoch: u64,
-    pub(crate) position: Position,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    epoch: u64,
+    position: Position,
+}
+
+/// The server whose log is read, as found when the stream connected.
+#[derive(Debug)]
+struct Server {
+    uuid: String,
+    base: String,
+    status_sql: &'static str,
+    checksum: bool,
+    exact_names: bool,
+}
+
+/// Whether the log can be used.
+#[derive(Clone)]
+enum State {
+    Down { reason: Unavailable, detail: String },
+    Up(Arc<Server>),
+}
+
+#[derive(Default)]
+struct Counters {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    transactions: AtomicU64,
+    reconnects: AtomicU64,
+    barriers: AtomicU64,
+    barrier_waiters: AtomicU64,
+    barrier_us: AtomicU64,
+    /// Microseconds plus one; 0: never measured.
+    lag_us: AtomicU64,
+}
+
+/// A request to give up the current stream, with its reason.
+#[derive(Default)]
+struct Kicks {
+    reason: Mutex<Option<&'static str>>,
+    arrived: Notify,
+}
+
+impl Kicks {
+    fn take(&self) -> Option<&'static str> {
+        self.reason.lock().take()
+    }
+
+    async fn wait(&self) -> &'static str {
+        loop {
+            let arrived = self.arrived.notified();
+            if let Some(reason) = self.take() {
+                return reason;
+            }
+            arrived.await;
+        }
+    }
 }
 
 /// Handle on the log: share it as `Arc<Binlog>`; every method may be called from any runtime.
 pub struct Binlog {
+    settings: BinlogSettings,
+    control: Option<Arc<Control>>,
+    server_id: u32,
+    replica_uuid: String,
     log: RwLock<ChangeLog>,
     mark: watch::Sender<Mark>,
-    state: RwLock<Result<(), Unavailable>>,
+    state: RwLock<State>,
+    line: Line<(), Result<Answer, GateError>>,
+    catalog: Catalog,
+    counters: Counters,
+    kicks: Kicks,
 }
 
 impl Binlog {
+    /// Starts the stream, the barrier and the monitor on the runtime of the caller. Connects in the background: a backend
+    /// that is down, is MariaDB or refuses only makes the log `Unavailable`, and is tried again.
+    pub fn start(control: Arc<Control>, settings: BinlogSettings, stop: &Shutdown) -> Arc<Self> {
+        if !settings.enabled {
+            return Self::unavailable(Unavailable::Disabled);
+        }
+        let binlog = Arc::new(Self::new(settings, Some(control), Unavailable::Starting));
+        tokio::spawn(stream::run(binlog.clone(), stop.clone()));
+        tokio::spawn(barrier::serve(binlog.clone(), stop.clone()));
+        tokio::spawn(monitor::run(binlog.clone(), stop.clone()));
+        binlog
+    }
+
     /// A handle for which everything is unavailable for `reason`.
     pub fn unavailable(reason: Unavailable) -> Arc<Self> {
-        let (mark, _) = watch::channel(Mark {
-            epoch: 0,
-            position: Position::default(),
-        });
-        Arc::new(Self {
-            log: RwLock::new(ChangeLog::new(16)),
-            mark,
-            state: RwLock::new(Err(reason)),
-        })
+        Arc::new(Self::new(BinlogSettings::default(), None, reason))
+    }
+
+    fn new(settings: BinlogSettings, control: Option<Arc<Control>>, reason: Unavailable) -> Self {
+        let random: u128 = rand::random();
+        // High numbers are nobody's; a server with a low one is an operator's.
+        let server_id = match settings.server_id {
+            0 => 0x7000_0000 | (random as u32 & 0x0FFF_FFFF),
+            id => id,
+        };
+        let hex = format!("{random:032x}");
+        let groups = [
+            hex.get(..8),
+            hex.get(8..12),
+            hex.get(12..16),
+            hex.get(16..20),
+            hex.get(20..),
+        ];
+        Self {
+            server_id,
+            replica_uuid: groups.map(Option::unwrap_or_default).join("-"),
+            log: RwLock::new(ChangeLog::new(settings.tables_max)),
+            mark: watch::Sender::new(Mark::default()),
+            state: RwLock::new(State::Down {
+                reason,
+                detail: String::new(),
+            }),
+            line: Line::new(settings.waiters_max),
+            catalog: Catalog::new(settings.tables_max),
+            counters: Counters::default(),
+            kicks: Kicks::default(),
+            control,
+            settings,
+        }
     }
 
     /// Whether answers can be certified now.
@@ -187,13 +334,21 @@ impl Binlog {
     /// # Errors
     /// The reason why not.
     pub fn available(&self) -> Result<(), Unavailable> {
-        *self.state.read()
+        match &*self.state.read() {
+            State::Up(_) => Ok(()),
+            State::Down { reason, .. } => Err(*reason),
+        }
     }
 
     /// The last change of a table that the stream has recorded; `None` before the stream started.
     pub fn last_change(&self, table: &TableKey) -> Option<Change> {
         let log = self.log.read();
         (log.epoch() > 0).then(|| log.last_change(table).clone())
+    }
+
+    /// Everything up to here has been recorded; positions compare within `epoch()` only.
+    pub fn processed(&self) -> Position {
+        self.log.read().processed()
     }
 
     /// Moves whenever continuity was lost: what was certified in another epoch is void.
@@ -206,25 +361,87 @@ impl Binlog {
         self.log.read().grant_epoch()
     }
 
+    /// `@@server_uuid` of the server whose log is read, while it is. A result may be certified only if it came from this server.
+    pub fn server_uuid(&self) -> Option<String> {
+        self.server().ok().map(|server| server.uuid.clone())
+    }
+
     /// For the admin table `binlog`.
     pub fn snapshot(&self) -> BinlogSnapshot {
+        let state = self.state.read().clone();
+        let (state, detail, server) = match state {
+            State::Up(server) => ("running", String::new(), Some(server)),
+            State::Down { reason, detail } => (reason.label(), detail, None),
+        };
+        let counters = &self.counters;
+        let lag_us = counters.lag_us.load(Relaxed);
         let log = self.log.read();
+        let position = (log.epoch() > 0).then(|| log.processed());
         BinlogSnapshot {
-            state: self.available().map_or_else(|r| r.label(), |()| "running"),
+            state,
+            detail,
+            server_uuid: server.as_ref().map(|s| s.uuid.clone()),
+            file: server
+                .as_ref()
+                .zip(position)
+                .map(|(s, p)| format!("{}.{:06}", s.base, p.file)),
+            position,
+            gtid: log.last_commit().and_then(|c| c.gtid.clone()),
+            events: counters.events.load(Relaxed),
+            transactions: counters.transactions.load(Relaxed),
+            bytes: counters.bytes.load(Relaxed),
+            lag_ms: (lag_us > 0).then(|| (lag_us - 1) as f64 / 1000.0),
+            reconnects: counters.reconnects.load(Relaxed),
             epoch: log.epoch(),
             grant_epoch: log.grant_epoch(),
             tables: log.tables(),
-            ..BinlogSnapshot::default()
+            barriers: counters.barriers.load(Relaxed),
+            barrier_waiters: counters.barrier_waiters.load(Relaxed),
+            barrier_us: counters.barrier_us.load(Relaxed),
         }
     }
 
-    pub(crate) fn with_log<T>(&self, f: impl FnOnce(&ChangeLog) -> T) -> T {
+    fn with_log<T>(&self, f: impl FnOnce(&ChangeLog) -> T) -> T {
         f(&self.log.read())
     }
 
-    async fn barrier_until(&self, _deadline: Instant) -> Result<(Position, u64), GateError> {
+    fn server(&self) -> Result<Arc<Server>, Unavailable> {
+        match &*self.state.read() {
+            State::Up(server) => Ok(server.clone()),
+            State::Down { reason, .. } => Err(*reason),
+        }
+    }
+
+    fn set_up(&self, server: &Arc<Server>) {
+        let same = matches!(&*self.state.read(), State::Up(now) if Arc::ptr_eq(now, server));
+        if !same {
+            *self.state.write() = State::Up(server.clone());
+        }
+    }
+
+    fn set_down(&self, reason: Unavailable, detail: &str) {
+        *self.state.write() = State::Down {
+            reason,
+            detail: detail.to_owned(),
+        };
+    }
+
+    /// Closes the gates and makes the stream begin anew: what it read before cannot be trusted to continue.
+    fn kick(&self, reason: &'static str) {
+        self.set_down(Unavailable::Reconnecting, reason);
+        *self.kicks.reason.lock() = Some(reason);
+        self.kicks.arrived.notify_one();
+    }
+
+    /// A status call issued after now.
+    async fn ask(&self, deadline: Instant) -> Result<Answer, GateError> {
         self.available().map_err(GateError::Unavailable)?;
-        Err(GateError::Unavailable(Unavailable::Starting))
+        let answer = self.line.join(()).map_err(|_| GateError::Overload)?;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(GateError::BarrierFailed("stopped".into())),
+            Err(_) => Err(GateError::BarrierLate),
+        }
     }
 
     /// Waits until `position` of `epoch` is processed.
@@ -234,26 +451,22 @@ impl Binlog {
         epoch: u64,
         deadline: Instant,
     ) -> Result<(), GateError> {
-        let mut marks = self.mark.subscribe();
-        let passed = marks.wait_for(|mark| mark.epoch != epoch || mark.position >= position);
-        match tokio::time::timeout_at(deadline, passed).await {
-            Ok(Ok(mark)) if mark.epoch == epoch => Ok(()),
-            Ok(Ok(_)) => Err(GateError::Epoch),
-            Ok(Err(_)) => Err(GateError::Unavailable(Unavailable::Reconnecting)),
-            Err(_) => Err(GateError::StreamLate),
+        let there = |mark: &Mark| mark.epoch != epoch || mark.position >= position;
+        let mark = *self.mark.borrow();
+        let mark = if there(&mark) {
+            mark
+        } else {
+            let mut marks = self.mark.subscribe();
+            match tokio::time::timeout_at(deadline, marks.wait_for(there)).await {
+                Ok(Ok(mark)) => *mark,
+                Ok(Err(_)) => return Err(GateError::Unavailable(Unavailable::Reconnecting)),
+                Err(_) => return Err(GateError::StreamLate),
+            }
+        };
+        if mark.epoch == epoch {
+            Ok(())
+        } else {
+            Err(GateError::Epoch)
         }
-    }
-
-    async fn see(
-        &self,
-        _epoch: u64,
-        _changes: Vec<Change>,
-        _deadline: Instant,
-    ) -> Result<(), GateError> {
-        Err(GateError::NotVisible)
-    }
-
-    async fn tracked(&self, _token: &FillToken, _deadline: Instant) -> Result<(), GateError> {
-        Ok(())
     }
 }

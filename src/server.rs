@@ -2,7 +2,7 @@
 
 use crate::analytics::Analytics;
 use crate::backend::connection::{Login, ServerConnection};
-use crate::backend::control::{Control, ControlError, ControlSettings, ControlTls};
+use crate::backend::control::{Control, ControlError, ControlSettings};
 use crate::backend::pool::Pool;
 use crate::backend::target::Target;
 use crate::binlog::{Binlog, Unavailable};
@@ -150,7 +150,7 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
     };
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
-    let control = Control::new(control_settings(&config));
+    let control = Control::new(ControlSettings::from_config(&config));
     Ok(Arc::new(Rooms {
         shutdown: stop,
         tls,
@@ -171,23 +171,6 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
         session_ids: Rooms::first_session_id(),
         config,
     }))
-}
-
-fn control_settings(config: &Config) -> ControlSettings {
-    let url = &config.backend.url;
-    ControlSettings {
-        host: url.host.clone(),
-        port: url.port,
-        user: url.user.clone(),
-        password: Some(url.password.reveal().to_owned()).filter(|p| !p.is_empty()),
-        tls: match config.backend.tls {
-            TlsMode::Disabled => ControlTls::Disabled,
-            TlsMode::Preferred => ControlTls::Preferred,
-            TlsMode::Required => ControlTls::Required,
-        },
-        connect_max: Duration::from_millis(config.backend.connect_ms_max),
-        connections_max: 8,
-    }
 }
 
 /// The administrator's account; a password that is not configured is made and shown once.

@@ -1,7 +1,6 @@
 //! The control plane's way to the backend: a small pool of ordinary client connections, and dedicated ones outside it.
 //! Every wait has a deadline. Never carries a client's statement, never prints a password.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,11 @@ use mysql_async::{
     Conn, DriverError, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, SslOpts,
 };
 use parking_lot::Mutex;
-use percent_encoding::percent_decode_str;
 use thiserror::Error;
+
+use super::connection::ConnectError;
+use crate::config::{self, Config, TlsMode};
+use crate::protocol::ProtocolError;
 
 /// Longest time one helper call (`query`, `query_first`, `execute`) may take. Callers with longer work take `conn()`.
 pub const QUERY_MS_MAX: u64 = 10_000;
@@ -23,97 +25,53 @@ const IDLE_S_MAX: usize = 600;
 /// Control work is light: a few connections carry all of it, and the backend's limit is the clients' to use.
 const CONNECTIONS_DEFAULT: usize = 8;
 
-/// Whether control connections are encrypted. Certificates are not verified, as with `--ssl-mode=PREFERRED|REQUIRED` of the mysql client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlTls {
-    /// Never.
-    Disabled,
-    /// When the server offers it.
-    Preferred,
-    /// Always; a server without TLS is an error.
-    Required,
-}
-
-/// Where the backend is and who we are there. `Debug` hides the password.
-#[derive(Clone)]
+/// Where the backend is and who we are there.
+#[derive(Clone, Debug)]
 pub struct ControlSettings {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// The control-plane user.
-    pub user: String,
-    /// Its password, if it has one.
-    pub password: Option<String>,
-    /// Encryption.
-    pub tls: ControlTls,
-    /// Longest time for name lookup, TCP, TLS and login together.
-    pub connect_max: Duration,
+    /// Address, user and password of the control plane, TLS and time limit.
+    pub backend: config::Backend,
     /// Pool size.
     pub connections_max: usize,
 }
 
-impl fmt::Debug for ControlSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ControlSettings")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("user", &self.user)
-            .field("password", &"***")
-            .field("tls", &self.tls)
-            .field("connect_max", &self.connect_max)
-            .field("connections_max", &self.connections_max)
-            .finish()
-    }
-}
-
 impl ControlSettings {
-    /// From `mysql://user:password@host:port`; user and password may be percent-encoded, a path is ignored.
-    ///
-    /// # Errors
-    /// `ControlError::Url` names what is missing; the text never contains the password.
-    pub fn from_url(
-        url: &str,
-        tls: ControlTls,
-        connect_max: Duration,
-    ) -> Result<Self, ControlError> {
-        let url = url::Url::parse(url).map_err(|e| ControlError::Url(e.to_string()))?;
-        if url.scheme() != "mysql" {
-            return Err(ControlError::Url("the scheme must be mysql".into()));
-        }
-        let host = url
-            .host_str()
-            .ok_or_else(|| ControlError::Url("no host".into()))?;
-        let decode = |text: &str| {
-            percent_decode_str(text)
-                .decode_utf8()
-                .map(|s| s.into_owned())
-                .map_err(|_| ControlError::Url("user or password is not UTF-8".into()))
-        };
-        Ok(Self {
-            host: host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_string(),
-            port: url.port().unwrap_or(3306),
-            user: decode(url.username())?,
-            password: url.password().map(decode).transpose()?,
-            tls,
-            connect_max,
+    /// From section `[backend]` of the configuration.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            backend: config.backend.clone(),
             connections_max: CONNECTIONS_DEFAULT,
-        })
+        }
+    }
+
+    /// Longest time for name lookup, TCP, TLS and login together.
+    pub fn connect_max(&self) -> Duration {
+        Duration::from_millis(self.backend.connect_ms_max)
     }
 }
 
 /// Why the control plane could not do what was asked.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// The backend URL cannot be used.
-    #[error("backend url: {0}")]
-    Url(String),
     /// The server or the driver said no.
     #[error(transparent)]
     Driver(#[from] mysql_async::Error),
+    /// The server answered with an error on a raw connection.
+    #[error("ERROR {code}: {message}")]
+    Server {
+        /// MySQL's error number.
+        code: u16,
+        /// Its text.
+        message: String,
+    },
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The server broke the protocol, or speaks something that we do not.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// A raw connection could not be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// It took longer than its deadline.
     #[error("{what} took longer than {ms} ms")]
     Late {
@@ -129,6 +87,9 @@ impl ControlError {
     pub fn server_code(&self) -> Option<u16> {
         match self {
             Self::Driver(mysql_async::Error::Server(error)) => Some(error.code),
+            Self::Server { code, .. } | Self::Connect(ConnectError::Refused { code, .. }) => {
+                Some(*code)
+            }
             _ => None,
         }
     }
@@ -168,7 +129,7 @@ impl Control {
     /// Login refused, unreachable, or no connection within `connect_max`.
     pub async fn conn(&self) -> Result<Conn, ControlError> {
         let pool = self.pool().await?;
-        deadline("a control connection", self.settings.connect_max, async {
+        deadline("a control connection", self.settings.connect_max(), async {
             Ok(pool.get_conn().await?)
         })
         .await
@@ -247,7 +208,7 @@ impl Control {
     pub async fn disconnect(&self) {
         let pool = self.pool.lock().take();
         if let Some(pool) = pool {
-            let _ = deadline("closing the pool", self.settings.connect_max, async {
+            let _ = deadline("closing the pool", self.settings.connect_max(), async {
                 Ok(pool.disconnect().await?)
             })
             .await;
@@ -259,14 +220,14 @@ impl Control {
         if let Some(pool) = self.pool.lock().clone() {
             return Ok(pool);
         }
-        let encrypted = match self.settings.tls {
-            ControlTls::Disabled => false,
-            ControlTls::Required => true,
-            ControlTls::Preferred => {
+        let encrypted = match self.settings.backend.tls {
+            TlsMode::Disabled => false,
+            TlsMode::Required => true,
+            TlsMode::Preferred => {
                 let (conn, encrypted) = self.connect().await?;
                 let _ = deadline(
                     "closing a control connection",
-                    self.settings.connect_max,
+                    self.settings.connect_max(),
                     async { Ok(conn.disconnect().await?) },
                 )
                 .await;
@@ -282,12 +243,12 @@ impl Control {
     async fn connect(&self) -> Result<(Conn, bool), ControlError> {
         deadline(
             "connecting to the backend",
-            self.settings.connect_max,
+            self.settings.connect_max(),
             async {
-                match self.settings.tls {
-                    ControlTls::Disabled => Ok((Conn::new(self.opts(false)).await?, false)),
-                    ControlTls::Required => Ok((Conn::new(self.opts(true)).await?, true)),
-                    ControlTls::Preferred => match Conn::new(self.opts(true)).await {
+                match self.settings.backend.tls {
+                    TlsMode::Disabled => Ok((Conn::new(self.opts(false)).await?, false)),
+                    TlsMode::Required => Ok((Conn::new(self.opts(true)).await?, true)),
+                    TlsMode::Preferred => match Conn::new(self.opts(true)).await {
                         Ok(conn) => Ok((conn, true)),
                         Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)) => {
                             Ok((Conn::new(self.opts(false)).await?, false))
@@ -301,6 +262,7 @@ impl Control {
     }
 
     fn opts(&self, encrypted: bool) -> Opts {
+        let url = &self.settings.backend.url;
         let tls = encrypted.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
         let max = self.settings.connections_max.max(1);
         let constraints = PoolConstraints::new(0, max).unwrap_or_default();
@@ -309,10 +271,10 @@ impl Control {
             .with_inactive_connection_ttl(Duration::from_secs(60))
             .with_reset_connection(true);
         OptsBuilder::default()
-            .ip_or_hostname(self.settings.host.clone())
-            .tcp_port(self.settings.port)
-            .user(Some(self.settings.user.clone()))
-            .pass(self.settings.password.clone())
+            .ip_or_hostname(url.host.clone())
+            .tcp_port(url.port)
+            .user(Some(url.user.clone()))
+            .pass((!url.password.is_empty()).then(|| url.password.reveal().to_owned()))
             .prefer_socket(Some(false))
             .max_allowed_packet(Some(PACKET_BYTES_MAX))
             .wait_timeout(Some(IDLE_S_MAX))
@@ -344,49 +306,5 @@ pub async fn deadline<T>(
             what,
             ms: u64::try_from(max.as_millis()).unwrap_or(u64::MAX),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn url_parts_are_decoded_and_the_password_is_never_shown() {
-        let s = ControlSettings::from_url(
-            "mysql://a%40b:p%2Fw@db.example:3307/x",
-            ControlTls::Preferred,
-            Duration::from_secs(1),
-        )
-        .unwrap();
-        assert_eq!(
-            (s.host.as_str(), s.port, s.user.as_str()),
-            ("db.example", 3307, "a@b")
-        );
-        assert_eq!(s.password.as_deref(), Some("p/w"));
-        assert!(!format!("{s:?}").contains("p/w"));
-        let s = ControlSettings::from_url(
-            "mysql://root@[::1]",
-            ControlTls::Disabled,
-            Duration::from_secs(1),
-        )
-        .unwrap();
-        assert_eq!((s.host.as_str(), s.port, s.password), ("::1", 3306, None));
-    }
-
-    #[test]
-    fn a_bad_url_says_why_without_the_password() {
-        for (url, part) in [
-            ("postgres://u:secret@h", "scheme"),
-            ("mysql:///x", "host"),
-            ("mysql", "relative"),
-        ] {
-            let error =
-                ControlSettings::from_url(url, ControlTls::Disabled, Duration::from_secs(1))
-                    .unwrap_err()
-                    .to_string();
-            assert!(error.contains(part), "{url}: {error}");
-            assert!(!error.contains("secret"));
-        }
     }
 }

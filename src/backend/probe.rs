@@ -1,5 +1,6 @@
 //! What the backend is and can do, asked once and again from time to time; and whether it is up. Decides nothing.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,9 +8,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use mysql_async::prelude::Queryable;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::control::{Control, ControlError, deadline};
+use crate::shutdown::Shutdown;
 
 /// Longest time of one probe.
 const PROBE_MS_MAX: u64 = 5_000;
@@ -68,6 +69,69 @@ pub struct Precondition {
     pub found: Option<String>,
     /// Whether it holds.
     pub holds: bool,
+}
+
+/// Variable, accepted values (none: any), needed for what, and whether absence is fine.
+const PRECONDITIONS: [(&str, &str, bool); 6] = [
+    ("log_bin", "ON", false),
+    ("gtid_mode", "ON", false),
+    // Servers that know no other format may drop the variable.
+    ("binlog_format", "ROW", true),
+    ("binlog_order_commits", "ON", false),
+    // What a replica applies must stand in its own log, in the order in which it becomes visible.
+    ("log_replica_updates", "ON", true),
+    ("replica_preserve_commit_order", "ON", true),
+];
+
+/// The names before 8.0.26.
+const OLD_NAMES: [(&str, &str); 2] = [
+    ("log_replica_updates", "log_slave_updates"),
+    (
+        "replica_preserve_commit_order",
+        "slave_preserve_commit_order",
+    ),
+];
+
+/// How many threads apply what a source sends.
+const APPLIERS: [&str; 2] = ["replica_parallel_workers", "slave_parallel_workers"];
+
+impl Precondition {
+    /// The variables to ask for, as a list for `IN (..)`.
+    pub fn variables() -> String {
+        let names = PRECONDITIONS.iter().map(|p| p.0);
+        let old = OLD_NAMES.iter().map(|n| n.1);
+        let all = names.chain(old).chain(APPLIERS);
+        let quoted: Vec<String> = all.map(|name| format!("'{name}'")).collect();
+        quoted.join(", ")
+    }
+}
+
+fn one_applier(variables: &HashMap<String, String>) -> bool {
+    APPLIERS
+        .iter()
+        .find_map(|name| variables.get(*name))
+        .is_some_and(|count| matches!(count.as_str(), "0" | "1"))
+}
+
+/// Judges the variables (names in lower case).
+pub fn preconditions(variables: &HashMap<String, String>) -> Vec<Precondition> {
+    let judge = |&(name, needed, optional): &(&'static str, &'static str, bool)| {
+        let old = OLD_NAMES.iter().find(|n| n.0 == name).map(|n| n.1);
+        let found = variables.get(name).or_else(|| variables.get(old?)).cloned();
+        let holds = match &found {
+            Some(value) => value.eq_ignore_ascii_case(needed) || (value == "1" && needed == "ON"),
+            None => optional,
+        };
+        // One applier alone cannot change the order.
+        let holds = holds || (name == "replica_preserve_commit_order" && one_applier(variables));
+        Precondition {
+            name,
+            needed,
+            found,
+            holds,
+        }
+    };
+    PRECONDITIONS.iter().map(judge).collect()
 }
 
 impl Capabilities {
@@ -157,7 +221,7 @@ pub async fn probe(control: &Control) -> Result<Capabilities, ControlError> {
 }
 
 /// The three numbers a version text starts with; missing ones are 0.
-fn parse_version(text: &str) -> (u8, u8, u8) {
+pub fn parse_version(text: &str) -> (u8, u8, u8) {
     let mut numbers = text
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse::<u8>().unwrap_or(0));
@@ -219,11 +283,11 @@ impl Probe {
     }
 
     /// Probes every `interval` until `stop`.
-    pub async fn run(&self, interval: Duration, stop: CancellationToken) {
+    pub async fn run(&self, interval: Duration, stop: Shutdown) {
         loop {
             let _ = self.once().await;
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.requested() => return,
                 () = tokio::time::sleep(interval) => {}
             }
         }

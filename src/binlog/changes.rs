@@ -20,6 +20,8 @@ pub struct Change {
 pub struct Touch {
     /// Tables whose rows changed.
     pub rows: Vec<TableKey>,
+    /// Those of them whose child tables may have changed with them by foreign keys, without a trace in the log.
+    pub cascades: Vec<TableKey>,
     /// Tables whose definition changed (created, altered, renamed, truncated, dropped).
     pub definitions: Vec<TableKey>,
     /// Schemas dropped or altered, lower case: every table in them counts as redefined.
@@ -45,6 +47,7 @@ impl Touch {
         !self.everything
             && !self.grants
             && self.rows.is_empty()
+            && self.cascades.is_empty()
             && self.definitions.is_empty()
             && self.schemas.is_empty()
     }
@@ -52,6 +55,7 @@ impl Touch {
     /// Adds what `other` touches.
     pub fn add(&mut self, other: &Touch) {
         self.rows.extend_from_slice(&other.rows);
+        self.cascades.extend_from_slice(&other.cascades);
         self.definitions.extend_from_slice(&other.definitions);
         self.schemas.extend_from_slice(&other.schemas);
         self.everything |= other.everything;
@@ -59,11 +63,30 @@ impl Touch {
     }
 }
 
+/// A table to watch: one that a query reads, or an ancestor of it by foreign keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Watched {
+    /// Which.
+    pub key: TableKey,
+    /// Its own rows do not matter, only what may have cascaded from it unseen, and its definition.
+    pub ancestor: bool,
+}
+
 /// What is remembered of one table.
 #[derive(Clone, Debug)]
 struct TableState {
     last: Change,
+    /// The last change that matters to tables below it; `None`: not after the floor that stood when it was first seen.
+    cascade: Option<Change>,
     defined: Position,
+}
+
+/// What happened to a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Rows,
+    Cascade,
+    Definition,
 }
 
 /// The changes of one server's log, as far as processed.
@@ -77,6 +100,7 @@ pub struct ChangeLog {
     processed: Position,
     /// Every commit up to here is known to be visible to a read view opened from now on.
     visible: Position,
+    last_commit: Option<Change>,
     epoch: u64,
     grant_epoch: u64,
 }
@@ -94,6 +118,7 @@ impl ChangeLog {
             },
             processed: Position::default(),
             visible: Position::default(),
+            last_commit: None,
             epoch: 0,
             grant_epoch: 0,
         }
@@ -109,6 +134,7 @@ impl ChangeLog {
         };
         self.processed = at;
         self.visible = Position::default();
+        self.last_commit = None;
         self.epoch += 1;
         self.grant_epoch += 1;
     }
@@ -120,6 +146,9 @@ impl ChangeLog {
             position: end,
             gtid: gtid.cloned(),
         };
+        if change.gtid.is_some() {
+            self.last_commit = Some(change.clone());
+        }
         if touch.grants {
             self.grant_epoch += 1;
         }
@@ -129,10 +158,13 @@ impl ChangeLog {
             self.floor = change;
         } else {
             for key in &touch.rows {
-                self.touch_table(key, &change, false);
+                self.touch_table(key, &change, How::Rows);
+            }
+            for key in &touch.cascades {
+                self.touch_table(key, &change, How::Cascade);
             }
             for key in &touch.definitions {
-                self.touch_table(key, &change, true);
+                self.touch_table(key, &change, How::Definition);
             }
             for schema in &touch.schemas {
                 self.touch_schema(schema, &change);
@@ -146,20 +178,29 @@ impl ChangeLog {
         self.processed = self.processed.max(to);
     }
 
-    /// The last change that a reader of `key` could notice, at or below `processed()`.
+    /// The last change that a reader of `key` could notice, at or below `processed()`; foreign keys to other tables aside.
     pub fn last_change(&self, key: &TableKey) -> &Change {
-        let mut last = &self.floor;
-        if let Some(state) = self.tables.get(key)
-            && state.last.position > last.position
-        {
-            last = &state.last;
+        self.last_of(key, self.tables.get(key).map(|state| &state.last))
+    }
+
+    /// The last change that could be noticed by who reads the table that is watched for.
+    pub fn last_watched(&self, watched: &Watched) -> &Change {
+        if !watched.ancestor {
+            return self.last_change(&watched.key);
         }
-        if let Some(change) = self.schemas.get(key.schema())
-            && change.position > last.position
-        {
-            last = change;
-        }
-        last
+        let state = self.tables.get(&watched.key);
+        self.last_of(&watched.key, state.and_then(|state| state.cascade.as_ref()))
+    }
+
+    fn last_of<'c>(&'c self, key: &TableKey, own: Option<&'c Change>) -> &'c Change {
+        let schema = self.schemas.get(key.schema());
+        [own, schema]
+            .into_iter()
+            .flatten()
+            .fold(
+                &self.floor,
+                |a, b| if b.position > a.position { b } else { a },
+            )
     }
 
     /// The last position at which the definition of `key` may have changed.
@@ -178,12 +219,12 @@ impl ChangeLog {
     /// The first of `tables` that changed after `since`, if one did.
     pub fn first_changed<'t>(
         &self,
-        tables: &'t [TableKey],
+        tables: &'t [Watched],
         since: Position,
     ) -> Option<(&'t TableKey, &Change)> {
         tables
             .iter()
-            .map(|key| (key, self.last_change(key)))
+            .map(|watched| (&watched.key, self.last_watched(watched)))
             .find(|(_, change)| change.position > since)
     }
 
@@ -207,6 +248,11 @@ impl ChangeLog {
         self.visible
     }
 
+    /// The last transaction recorded that has an identity.
+    pub fn last_commit(&self) -> Option<&Change> {
+        self.last_commit.as_ref()
+    }
+
     /// Records that every commit up to `to` has been seen visible. Ignored when it is of another epoch.
     pub fn saw_visible(&mut self, epoch: u64, to: Position) {
         if epoch == self.epoch {
@@ -219,27 +265,26 @@ impl ChangeLog {
         self.tables.len()
     }
 
-    fn touch_table(&mut self, key: &TableKey, change: &Change, definition: bool) {
-        if let Some(state) = self.tables.get_mut(key) {
-            state.last.clone_from(change);
-            if definition {
-                state.defined = change.position;
-            }
-            return;
-        }
-        if self.tables.len() >= self.tables_max {
+    fn touch_table(&mut self, key: &TableKey, change: &Change, how: How) {
+        if !self.tables.contains_key(key) && self.tables.len() >= self.tables_max {
             self.forget_older_half();
         }
-        let defined = if definition {
-            change.position
-        } else {
-            self.last_definition(key)
-        };
-        let state = TableState {
-            last: change.clone(),
-            defined,
-        };
-        self.tables.insert(key.clone(), state);
+        let floor = self.floor.position;
+        let state = self
+            .tables
+            .entry(key.clone())
+            .or_insert_with(|| TableState {
+                last: change.clone(),
+                cascade: None,
+                defined: floor,
+            });
+        state.last.clone_from(change);
+        if how != How::Rows {
+            state.cascade = Some(change.clone());
+        }
+        if how == How::Definition {
+            state.defined = change.position;
+        }
     }
 
     fn touch_schema(&mut self, schema: &Arc<str>, change: &Change) {
@@ -267,3 +312,7 @@ impl ChangeLog {
         self.schemas.retain(|_, c| c.position > floor);
     }
 }
+
+#[cfg(test)]
+#[path = "changes/tests.rs"]
+mod tests;

@@ -42,12 +42,16 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::changes::ChangeLog;
+use super::barrier::set_contains;
+use super::catalog::{Described, FAMILY_MAX, Family, describe, refused_by_name};
+use super::changes::{Change, ChangeLog, Watched};
 use super::position::{Position, TableKey};
 use super::{Binlog, Unavailable};
 
-/// Longest wait of one step of a fill. A fill that does not get through is simply not cached.
-const FILL_MS_MAX: u64 = 250;
+/// Longest wait of one step of a fill, and of a bare barrier. A fill that does not get through is simply not kept.
+const STEP_MS_MAX: u64 = 250;
+/// First pause between two looks at what is visible; doubles.
+const SEE_US_MIN: u64 = 200;
 
 /// Why the gate did not open. Every one means: ask the base tables.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -116,6 +120,7 @@ impl GateError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FillToken {
     tables: Vec<TableKey>,
+    watched: Vec<Watched>,
     position: Position,
     epoch: u64,
     grant_epoch: u64,
@@ -143,17 +148,18 @@ impl FillToken {
     }
 }
 
-/// The first half of a fill, once the stream has processed the barrier: the token and the tables whose last change must be
-/// shown visible before the token may be used (empty when that is known already).
-pub(super) fn begin_fill(log: &ChangeLog, tables: &[TableKey]) -> (FillToken, Vec<super::Change>) {
-    let unseen = tables
+/// The first half of a fill: the token, and the changes that must be shown visible before it may be used.
+pub(super) fn begin_fill(log: &ChangeLog, watched: Vec<Watched>) -> (FillToken, Vec<Change>) {
+    let unseen = watched
         .iter()
-        .map(|key| log.last_change(key))
+        .map(|table| log.last_watched(table))
         .filter(|change| change.position > log.visible())
         .cloned()
         .collect();
+    let readers = watched.iter().filter(|table| !table.ancestor);
     let token = FillToken {
-        tables: tables.to_vec(),
+        tables: readers.map(|table| table.key.clone()).collect(),
+        watched,
         position: log.processed(),
         epoch: log.epoch(),
         grant_epoch: log.grant_epoch(),
@@ -170,13 +176,13 @@ pub(super) fn end_fill(
     if log.grant_epoch() != token.grant_epoch && log.epoch() == token.epoch {
         return Err(GateError::Grants);
     }
-    unchanged(log, &token.tables, token.position, token.epoch, end)
+    unchanged(log, &token.watched, token.position, token.epoch, end)
 }
 
-/// Whether `tables` stand as they stood at `since`, once the stream has processed the barrier `end`.
+/// Whether the tables stand as they stood at `since`, once the stream has processed the barrier `end`.
 pub(super) fn unchanged(
     log: &ChangeLog,
-    tables: &[TableKey],
+    watched: &[Watched],
     since: Position,
     epoch: u64,
     end: Position,
@@ -187,7 +193,7 @@ pub(super) fn unchanged(
     if log.processed() < end {
         return Err(GateError::StreamLate);
     }
-    match log.first_changed(tables, since) {
+    match log.first_changed(watched, since) {
         Some((table, change)) => Err(GateError::Changed {
             table: table.clone(),
             at: change.position,
@@ -202,8 +208,8 @@ impl Binlog {
     /// # Errors
     /// Unavailable, late or failed; never hangs.
     pub async fn barrier(&self) -> Result<Position, GateError> {
-        let deadline = Instant::now() + Duration::from_millis(FILL_MS_MAX);
-        Ok(self.barrier_until(deadline).await?.0)
+        let answer = self.ask(Instant::now() + step_max()).await?;
+        Ok(answer.status.position)
     }
 
     /// Waits until the stream has recorded everything up to `position`; false at the deadline or when the log's continuity was lost.
@@ -224,10 +230,21 @@ impl Binlog {
         epoch: u64,
         wait: Duration,
     ) -> Result<Position, GateError> {
+        self.available().map_err(GateError::Unavailable)?;
+        let deadline = Instant::now() + wait;
+        let watched = match self.known_families(tables) {
+            Some(watched) => watched,
+            None => {
+                // Without a family nothing is known of ancestors; a change since then is found more cheaply first.
+                let plain = plain(tables);
+                self.with_log(|log| unchanged(log, &plain, since, epoch, log.processed()))?;
+                self.watch(tables, deadline).await?
+            }
+        };
         // What already changed can be refused without asking the server.
-        self.with_log(|log| unchanged(log, tables, since, epoch, log.processed()))?;
-        let end = self.barrier_processed(Instant::now() + wait).await?;
-        self.with_log(|log| unchanged(log, tables, since, epoch, end))
+        self.with_log(|log| unchanged(log, &watched, since, epoch, log.processed()))?;
+        let end = self.barrier_processed(deadline).await?;
+        self.with_log(|log| unchanged(log, &watched, since, epoch, end))
     }
 
     /// Before a query whose result is to be kept. The caller runs the query after this returns, outside any transaction.
@@ -235,13 +252,14 @@ impl Binlog {
     /// # Errors
     /// Any: run the query, but keep nothing.
     pub async fn fill_start(&self, tables: &[TableKey]) -> Result<FillToken, GateError> {
-        let deadline = Instant::now() + Duration::from_millis(FILL_MS_MAX);
-        self.barrier_processed(deadline).await?;
-        let (token, unseen) = self.with_log(|log| begin_fill(log, tables));
-        if !unseen.is_empty() {
-            self.see(token.epoch, unseen, deadline).await?;
-        }
-        self.tracked(&token, deadline).await?;
+        self.available().map_err(GateError::Unavailable)?;
+        let deadline = Instant::now() + step_max();
+        let watched = match self.known_families(tables) {
+            Some(watched) => watched,
+            None => self.watch(tables, deadline).await?,
+        };
+        let (token, unseen) = self.with_log(|log| begin_fill(log, watched));
+        self.see(token.epoch, &unseen, deadline).await?;
         Ok(token)
     }
 
@@ -250,15 +268,152 @@ impl Binlog {
     /// # Errors
     /// Any: keep nothing.
     pub async fn fill_end(&self, token: FillToken) -> Result<Position, GateError> {
-        let deadline = Instant::now() + Duration::from_millis(FILL_MS_MAX);
+        let deadline = Instant::now() + step_max();
         let end = self.barrier_processed(deadline).await?;
         self.with_log(|log| end_fill(log, &token, end))
     }
 
     /// A barrier that the stream has already processed.
     async fn barrier_processed(&self, deadline: Instant) -> Result<Position, GateError> {
-        let (end, epoch) = self.barrier_until(deadline).await?;
-        self.reached(end, epoch, deadline).await?;
+        let answer = self.ask(deadline).await?;
+        let end = answer.status.position;
+        self.reached(end, answer.epoch, deadline).await?;
         Ok(end)
+    }
+
+    /// Waits until every one of `changes` is known visible.
+    async fn see(
+        &self,
+        epoch: u64,
+        changes: &[Change],
+        deadline: Instant,
+    ) -> Result<(), GateError> {
+        let mut pause = Duration::from_micros(SEE_US_MIN);
+        loop {
+            let visible = self.with_log(ChangeLog::visible);
+            let mut left = changes.iter().filter(|c| c.position > visible).peekable();
+            if left.peek().is_none() {
+                return Ok(());
+            }
+            let answer = self.ask(deadline).await?;
+            if answer.epoch != epoch {
+                return Err(GateError::Epoch);
+            }
+            for change in left {
+                let executed = &answer.status.executed;
+                if change
+                    .gtid
+                    .as_ref()
+                    .is_some_and(|g| set_contains(executed, g))
+                {
+                    self.log.write().saw_visible(epoch, change.position);
+                }
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(GateError::NotVisible);
+            }
+            if self.with_log(|log| changes.iter().any(|c| c.position > log.visible())) {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+    }
+
+    /// The tables to watch for a query on `tables`, when all of them are known.
+    fn known_families(&self, tables: &[TableKey]) -> Option<Vec<Watched>> {
+        let log = self.log.read();
+        let mut watched = Vec::with_capacity(tables.len());
+        for key in tables {
+            watched.extend_from_slice(&self.catalog.family(&log, key)?);
+        }
+        Some(watched)
+    }
+
+    /// The same, asking the server for those that are not known.
+    async fn watch(
+        &self,
+        tables: &[TableKey],
+        deadline: Instant,
+    ) -> Result<Vec<Watched>, GateError> {
+        let mut watched = Vec::with_capacity(tables.len());
+        for key in tables {
+            let known = self.with_log(|log| self.catalog.family(log, key));
+            let family = match known {
+                Some(family) => family,
+                None => {
+                    match tokio::time::timeout_at(deadline, self.explore(key, deadline)).await {
+                        Ok(family) => family?,
+                        Err(_) => return Err(not_tracked(key, "slow")),
+                    }
+                }
+            };
+            watched.extend_from_slice(&family);
+        }
+        Ok(watched)
+    }
+
+    /// Asks the server for a table and its ancestors. What it answers holds from the position noted before: every definition
+    /// up to there is seen visible before the question.
+    async fn explore(&self, key: &TableKey, deadline: Instant) -> Result<Family, GateError> {
+        let server = self.server().map_err(GateError::Unavailable)?;
+        let Some(control) = &self.control else {
+            return Err(GateError::Unavailable(Unavailable::Disabled));
+        };
+        let (at, epoch) = self.with_log(|log| (log.processed(), log.epoch()));
+        let mut family = vec![Watched {
+            key: key.clone(),
+            ancestor: false,
+        }];
+        let mut next = 0;
+        while let Some(member) = family.get(next).cloned() {
+            next += 1;
+            if let Some(why) = refused_by_name(&member.key) {
+                return Err(not_tracked(key, why));
+            }
+            let last = self.with_log(|log| log.last_change(&member.key).clone());
+            self.see(epoch, &[last], deadline).await?;
+            let described = describe(control, &member.key, server.exact_names).await;
+            match described.map_err(|_| not_tracked(key, "unreadable"))? {
+                Described::Untracked(_) if member.ancestor => {
+                    return Err(not_tracked(key, "foreign_key"));
+                }
+                Described::Untracked(why) => return Err(not_tracked(key, why)),
+                Described::Tracked(parents) => {
+                    for parent in parents {
+                        if !family.iter().any(|m| m.key == parent) {
+                            family.push(Watched {
+                                key: parent,
+                                ancestor: true,
+                            });
+                        }
+                    }
+                }
+            }
+            if family.len() > FAMILY_MAX {
+                return Err(not_tracked(key, "foreign_key"));
+            }
+        }
+        let family: Family = family.into();
+        self.catalog.insert(key.clone(), family.clone(), at, epoch);
+        Ok(family)
+    }
+}
+
+fn step_max() -> Duration {
+    Duration::from_millis(STEP_MS_MAX)
+}
+
+fn plain(tables: &[TableKey]) -> Vec<Watched> {
+    let plain = tables.iter().map(|key| Watched {
+        key: key.clone(),
+        ancestor: false,
+    });
+    plain.collect()
+}
+
+fn not_tracked(table: &TableKey, why: &'static str) -> GateError {
+    GateError::TableNotTracked {
+        table: table.clone(),
+        why,
     }
 }

@@ -273,12 +273,7 @@ mod tests {
     #[test]
     fn lock_names_fit_the_server() {
         let control = Control::new(crate::backend::control::ControlSettings {
-            host: "localhost".into(),
-            port: 1,
-            user: "x".into(),
-            password: None,
-            tls: crate::backend::control::ControlTls::Disabled,
-            connect_max: Duration::from_millis(1),
+            backend: crate::config::Backend::default(),
             connections_max: 1,
         });
         let long = "s".repeat(64);
