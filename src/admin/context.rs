@@ -33,6 +33,8 @@ pub struct Context {
     pub identity: Identity,
     /// Default schema: one of the catalog's.
     pub schema: &'static str,
+    /// Number and text of the last statement's error, for SHOW WARNINGS.
+    pub last_error: Option<(u16, String)>,
     /// What SET changed: system variables by lower-case name, user variables with their `@`.
     set: HashMap<String, Value>,
 }
@@ -43,6 +45,7 @@ impl Context {
         Self {
             identity,
             schema: SCHEMA,
+            last_error: None,
             set: HashMap::new(),
         }
     }
@@ -50,6 +53,7 @@ impl Context {
     /// As after login: COM_RESET_CONNECTION.
     pub fn reset(&mut self) {
         self.set.clear();
+        self.last_error = None;
     }
 
     /// What USER() and CURRENT_USER() say.

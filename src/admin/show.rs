@@ -170,10 +170,7 @@ pub fn show(source: Source<'_>, context: &Context) -> Result<Rewritten, Error> {
         "VARIABLES" => filtered(&variables(context), "Variable_name", source, after, context),
         "STATUS" => filtered(STATUS, "Variable_name", source, after, context),
         "PROCESSLIST" => filtered(PROCESSLIST, "Id", source, after, context),
-        "WARNINGS" | "ERRORS" => {
-            let nothing = "SELECT '' AS `Level`, 0 AS `Code`, '' AS `Message` WHERE 0";
-            Ok(plain(nothing.to_owned()))
-        }
+        "WARNINGS" | "ERRORS" => Ok(plain(warnings(context))),
         _ => fixed(&kind, source, after, context),
     }
 }
@@ -295,6 +292,16 @@ fn fixed(
         at = from_schema(source, at, context)?.1;
     }
     filtered(select, column, source, at, context)
+}
+
+fn warnings(context: &Context) -> String {
+    match &context.last_error {
+        Some((number, text)) => format!(
+            "SELECT 'Error' AS `Level`, {number} AS `Code`, {} AS `Message`",
+            quoted(text)
+        ),
+        None => "SELECT '' AS `Level`, 0 AS `Code`, '' AS `Message` WHERE 0".to_owned(),
+    }
 }
 
 fn variables(context: &Context) -> String {

@@ -23,6 +23,23 @@ pub enum Plan {
     Nothing,
 }
 
+impl Plan {
+    /// How many `?` the statement has.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Query(rewritten) => rewritten.parameters,
+            Self::Set(assignments) => assignments
+                .iter()
+                .map(|assignment| match &assignment.to {
+                    NewValue::Expression(rewritten) => rewritten.parameters,
+                    _ => 0,
+                })
+                .sum(),
+            Self::Use(_) | Self::Nothing => 0,
+        }
+    }
+}
+
 /// One variable of a SET.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {

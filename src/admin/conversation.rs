@@ -1,0 +1,315 @@
+//! One admin session: its context, its prepared statements, and what a statement does to them.
+//! Knows the engine and no wire.
+
+use std::collections::HashMap;
+
+use super::context::{Context, Identity};
+use super::engine::{Description, Engine, ResultSet};
+use super::error::Error;
+use super::statement::{self, NewValue, Plan};
+use super::value::Value;
+
+/// Prepared statements that one session may hold.
+const STATEMENTS_MAX: usize = 1024;
+
+/// What became of a statement.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It gave no rows: OK.
+    Done,
+    /// It gave these rows.
+    Rows(ResultSet),
+}
+
+/// One admin session.
+pub struct Conversation {
+    engine: Engine,
+    context: Context,
+    statements: HashMap<u32, (String, usize)>,
+    last_id: u32,
+}
+
+impl Conversation {
+    /// A new session in the schema that the identity asks for.
+    ///
+    /// # Errors
+    /// `UnknownDatabase`.
+    pub fn new(engine: Engine, identity: Identity) -> Result<Self, Error> {
+        let schema = identity
+            .schema
+            .as_deref()
+            .filter(|schema| !schema.is_empty());
+        let schema = schema.map(statement::schema).transpose()?;
+        let mut context = Context::new(identity);
+        if let Some(schema) = schema {
+            context.schema = schema;
+        }
+        Ok(Self {
+            engine,
+            context,
+            statements: HashMap::new(),
+            last_id: 0,
+        })
+    }
+
+    /// The session's state.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// COM_RESET_CONNECTION: variables and statements are gone, the schema stays.
+    pub fn reset(&mut self) {
+        self.context.reset();
+        self.statements.clear();
+    }
+
+    /// Makes this the default schema.
+    ///
+    /// # Errors
+    /// `UnknownDatabase`.
+    pub fn choose_schema(&mut self, name: &str) -> Result<(), Error> {
+        let chosen = statement::schema(name);
+        self.remember(chosen.as_ref().err(), name);
+        self.context.schema = chosen?;
+        Ok(())
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it; SHOW WARNINGS repeats it afterwards.
+    pub async fn run(&mut self, text: &str, parameters: Vec<Value>) -> Result<Outcome, Error> {
+        let outcome = self.try_run(text, parameters).await;
+        self.remember(outcome.as_ref().err(), text);
+        outcome
+    }
+
+    async fn try_run(&mut self, text: &str, parameters: Vec<Value>) -> Result<Outcome, Error> {
+        match statement::plan(text, &self.context)? {
+            Plan::Query(rewritten) => {
+                let rows = self
+                    .engine
+                    .run(self.context.schema, rewritten, parameters)
+                    .await?;
+                return Ok(Outcome::Rows(rows));
+            }
+            Plan::Use(schema) => self.context.schema = schema,
+            Plan::Nothing => {}
+            Plan::Set(assignments) => {
+                let mut parameters = parameters.into_iter();
+                for assignment in assignments {
+                    let value = match assignment.to {
+                        NewValue::Default => None,
+                        NewValue::Literal(value) => Some(value),
+                        NewValue::Expression(rewritten) => {
+                            let given = parameters.by_ref().take(rewritten.parameters).collect();
+                            let result = self
+                                .engine
+                                .run(self.context.schema, rewritten, given)
+                                .await?;
+                            let first = result.rows.first().and_then(|row| row.first());
+                            Some(first.cloned().unwrap_or(Value::Null))
+                        }
+                    };
+                    self.context.set(&assignment.name, value)?;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Keeps what SHOW WARNINGS has to say; looking at the warnings leaves them.
+    fn remember(&mut self, error: Option<&Error>, text: &str) {
+        let first: String = text.trim_start().chars().take(13).collect();
+        let looking = error.is_none() && first.to_ascii_uppercase().starts_with("SHOW ");
+        if !looking {
+            self.context.last_error = error.map(|error| (error.number(), error.to_string()));
+        }
+    }
+
+    /// Prepares a statement: its id and what is known of it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it; `StatementsMax`.
+    pub async fn prepare(&mut self, text: &str) -> Result<(u32, Description), Error> {
+        let prepared = self.try_prepare(text).await;
+        self.remember(prepared.as_ref().err(), text);
+        prepared
+    }
+
+    async fn try_prepare(&mut self, text: &str) -> Result<(u32, Description), Error> {
+        if self.statements.len() >= STATEMENTS_MAX {
+            return Err(Error::StatementsMax(STATEMENTS_MAX));
+        }
+        let description = match statement::plan(text, &self.context)? {
+            Plan::Query(rewritten) => self.engine.describe(self.context.schema, rewritten).await?,
+            plan => Description {
+                columns: Vec::new(),
+                parameters: plan.parameters(),
+            },
+        };
+        if description.parameters > usize::from(u16::MAX) {
+            return Err(Error::Unsupported("more than 65535 parameters".to_owned()));
+        }
+        let id = loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if self.last_id != 0 && !self.statements.contains_key(&self.last_id) {
+                break self.last_id;
+            }
+        };
+        self.statements
+            .insert(id, (text.to_owned(), description.parameters));
+        Ok((id, description))
+    }
+
+    /// How many parameters a prepared statement has.
+    ///
+    /// # Errors
+    /// `UnknownStatement`.
+    pub fn parameters(&self, id: u32) -> Result<usize, Error> {
+        self.statements
+            .get(&id)
+            .map(|(_, parameters)| *parameters)
+            .ok_or(Error::UnknownStatement(id))
+    }
+
+    /// Runs a prepared statement. It is read anew, since its meaning hangs on the session's state too.
+    ///
+    /// # Errors
+    /// As `run`; `UnknownStatement`.
+    pub async fn execute(&mut self, id: u32, parameters: Vec<Value>) -> Result<Outcome, Error> {
+        let (text, wanted) = self
+            .statements
+            .get(&id)
+            .cloned()
+            .ok_or(Error::UnknownStatement(id))?;
+        if parameters.len() != wanted {
+            let given = parameters.len();
+            return Err(Error::Parameters(format!("{wanted} wanted, {given} given")));
+        }
+        self.run(&text, parameters).await
+    }
+
+    /// Forgets a prepared statement.
+    pub fn close(&mut self, id: u32) {
+        self.statements.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::engine::Limits;
+    use crate::admin::sources::Sources;
+
+    fn conversation() -> Conversation {
+        let engine = Engine::start(Sources::default(), Limits::new(1000, 2000)).unwrap();
+        Conversation::new(engine, Context::for_tests().identity).unwrap()
+    }
+
+    async fn one(conversation: &mut Conversation, text: &str) -> Value {
+        match conversation.run(text, Vec::new()).await {
+            Ok(Outcome::Rows(result)) => result.rows[0][0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn variables_and_schemas_last_as_long_as_the_session() {
+        let mut talk = conversation();
+        talk.run(
+            "SET autocommit = 0, @x = 1 + 1, sql_mode = CONCAT(@@sql_mode, 'ANSI')",
+            Vec::new(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(one(&mut talk, "SELECT @@autocommit").await, 0.into());
+        assert_eq!(one(&mut talk, "SELECT @x").await, 2.into());
+        assert_eq!(
+            one(&mut talk, "SELECT COUNT(*) FROM \"queries\"").await,
+            0.into()
+        );
+        talk.run("USE information_schema", Vec::new())
+            .await
+            .unwrap();
+        assert_eq!(
+            one(&mut talk, "SELECT DATABASE()").await,
+            "information_schema".into()
+        );
+        assert_eq!(
+            one(&mut talk, "SELECT table_schema FROM tables LIMIT 1").await,
+            "tidegate".into()
+        );
+        talk.reset();
+        assert_eq!(one(&mut talk, "SELECT @@autocommit").await, 1.into());
+        assert_eq!(
+            one(&mut talk, "SELECT DATABASE()").await,
+            "information_schema".into()
+        );
+    }
+
+    #[tokio::test]
+    async fn prepared_statements_are_counted_and_closed() {
+        let mut talk = conversation();
+        let (id, description) = talk.prepare("SELECT ? + 1").await.unwrap();
+        assert_eq!((description.parameters, description.columns.len()), (1, 1));
+        assert_eq!(talk.parameters(id), Ok(1));
+        let Ok(Outcome::Rows(result)) = talk.execute(id, vec![4.into()]).await else {
+            panic!()
+        };
+        assert_eq!(result.rows[0][0], 5.into());
+        assert_eq!(
+            talk.execute(id, Vec::new()).await.unwrap_err().number(),
+            1210
+        );
+        talk.close(id);
+        assert_eq!(
+            talk.execute(id, Vec::new()).await.unwrap_err(),
+            Error::UnknownStatement(id)
+        );
+        let (set, description) = talk.prepare("SET @a = ?").await.unwrap();
+        assert_eq!(description.parameters, 1);
+        talk.execute(set, vec!["v".into()]).await.unwrap();
+        assert_eq!(one(&mut talk, "SELECT @a").await, "v".into());
+        for _ in 1..STATEMENTS_MAX {
+            talk.prepare("BEGIN").await.unwrap();
+        }
+        assert_eq!(talk.prepare("BEGIN").await.unwrap_err().number(), 1461);
+    }
+
+    #[tokio::test]
+    async fn warnings_repeat_the_last_error() {
+        let mut talk = conversation();
+        assert!(
+            talk.run("SELECT nothing FROM queries", Vec::new())
+                .await
+                .is_err()
+        );
+        for _ in 0..2 {
+            let Ok(Outcome::Rows(result)) = talk.run("SHOW WARNINGS", Vec::new()).await else {
+                panic!()
+            };
+            assert_eq!(result.rows[0][1], 1054.into());
+        }
+        talk.run("SELECT 1", Vec::new()).await.unwrap();
+        let Ok(Outcome::Rows(result)) = talk.run("SHOW ERRORS", Vec::new()).await else {
+            panic!()
+        };
+        assert!(result.rows.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_schema_is_refused_at_login() {
+        let engine = Engine::start(Sources::default(), Limits::new(1, 1)).unwrap();
+        let identity = Identity {
+            schema: Some("shop".to_owned()),
+            ..Context::for_tests().identity
+        };
+        assert_eq!(
+            Conversation::new(engine, identity)
+                .err()
+                .map(|error| error.number()),
+            Some(1049)
+        );
+    }
+}
