@@ -1,14 +1,25 @@
 //! What the operator wrote, validated once: values with units, passed in as a handle. Reads files; never opens a socket.
 //!
-//! Two steps: the TOML as it was written, with lines; then a [`Config`] whose every value is known to be in range.
+//! Two steps: [`file`] reads the TOML as it was written, with lines; [`load`] turns it, the environment and the command
+//! line into a [`Config`] whose every value is known to be in range. [`keys::KEYS`] is the one table behind both.
 //! Order of precedence: command line, environment (secrets only), file, default.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub mod cli;
+pub mod file;
+pub mod keys;
+pub mod load;
+pub mod logging;
+pub mod mistake;
+pub mod reference;
 pub mod secret;
 pub mod types;
 
+mod check;
+
+pub use mistake::ConfigError;
 pub use secret::Secret;
 pub use types::{BackendUrl, LogFormat, SecondaryEngine, TlsMode, User};
 
@@ -53,7 +64,42 @@ pub struct Config {
     pub users: Vec<User>,
 }
 
+/// One key with the value it has, for people: a row of the admin table `settings`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// `section.key`.
+    pub name: &'static str,
+    /// The value it has, secrets as `***`.
+    pub value: String,
+    /// The value when nobody says anything.
+    pub default: String,
+    /// Unit of a number; empty where it has none.
+    pub unit: &'static str,
+    /// What it may be.
+    pub allowed: String,
+    /// Whether a running Tidegate takes up a change.
+    pub reloadable: bool,
+    /// What it does.
+    pub help: &'static str,
+}
+
 impl Config {
+    /// Every key with its value.
+    pub fn settings(&self) -> Vec<Setting> {
+        keys::KEYS
+            .iter()
+            .map(|key| Setting {
+                name: key.name,
+                value: key.value(self),
+                default: key.default_value(),
+                unit: key.unit,
+                allowed: key.allowed(),
+                reloadable: key.reloadable,
+                help: key.help,
+            })
+            .collect()
+    }
+
     /// Where files of ours live: as written, or `$XDG_STATE_HOME/tidegate`, or `~/.local/state/tidegate`, or (no home
     /// at all, as for some services) `/var/lib/tidegate`.
     pub fn data_dir(&self) -> PathBuf {
@@ -493,3 +539,6 @@ pub struct History {
     /// SQLite file; empty: no history is kept.
     pub path: PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,81 @@
 //! The `tidegate` program: arguments, logging, configuration, then `server::run`.
 
-fn main() {
-    tracing_subscriber::fmt().init();
-    let url = std::env::args().nth(1).unwrap_or_default();
-    let mut config = tidegate::config::Config::default();
-    config.backend.url = url.parse().unwrap_or_default();
-    if let Some(p) = std::env::args().nth(2).and_then(|p| p.parse::<u16>().ok()) {
-        config.listen.app.set_port(p);
-        config.listen.admin.set_port(p + 1);
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tidegate::config::cli::{Cli, Command, Serve};
+use tidegate::config::load::{Sources, load};
+use tidegate::config::{ConfigError, logging, reference};
+use tidegate::server;
+
+/// Ended by a fault at run time.
+const FAILED: u8 = 1;
+/// The command line or the configuration cannot be used; what clap ends with, too.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve(&arguments),
+        Command::CheckConfig { file } => check_config(&file),
+        Command::Keys { prefix } => keys(&prefix),
     }
-    if let Err(error) = tidegate::server::run(std::sync::Arc::new(config)) {
-        tracing::error!(%error, "cannot start");
+}
+
+fn serve(arguments: &Serve) -> ExitCode {
+    let loaded = match arguments.load() {
+        Ok(loaded) => loaded,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    if let Err(why) = logging::start(&loaded.config.log) {
+        eprintln!("tidegate: logging cannot be started: {why}");
+        return ExitCode::from(FAILED);
     }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match server::run(Arc::new(loaded.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot serve");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn check_config(file: &Path) -> ExitCode {
+    match load(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    }) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
+            }
+            println!("{}: no mistakes", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => refuse(&mistakes),
+    }
+}
+
+fn keys(prefix: &str) -> ExitCode {
+    let page = reference::page(prefix);
+    if page.is_empty() {
+        eprintln!("tidegate: no key begins with {prefix:?}; `tidegate keys` prints them all");
+        return ExitCode::from(MISUSED);
+    }
+    // A reader that has seen enough (`| head`) is no fault.
+    let _ = std::io::stdout().write_all(page.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Says everything that is wrong with the configuration.
+fn refuse(error: &ConfigError) -> ExitCode {
+    let count = error.mistakes.len();
+    let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+    eprintln!("{error}\ntidegate: {count} {mistakes} in the configuration");
+    ExitCode::from(MISUSED)
 }

@@ -52,27 +52,23 @@ impl BackendUrl {
 impl FromStr for BackendUrl {
     type Err = String;
 
-    /// Reads the URL; user and password may be percent-encoded. The error is a sentence without the password.
+    /// Reads the URL; user and password may be percent-encoded. The error is the end of a sentence that starts with the
+    /// key. It shows no part of the URL: an unencoded `/` or `@` makes a part of the password look like something else.
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = Self::FORM;
-        if !text.contains("://") {
-            return Err(format!("is not a URL; write {form}"));
+        const ENCODE: &str =
+            "; in a password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25";
+        if !text.starts_with("mysql://") {
+            return Err("does not start with mysql://".to_owned());
         }
-        let url = url::Url::parse(text).map_err(|why| {
-            format!("is not a URL ({why}); write {form}, with @ : / ? # % of a password percent-encoded (@ is %40)")
-        })?;
-        if url.scheme() != "mysql" {
-            return Err(format!("starts with {}://; write {form}", url.scheme()));
-        }
+        let url = url::Url::parse(text).map_err(|why| format!("is no URL ({why}){ENCODE}"))?;
         if !matches!(url.path(), "" | "/") {
             return Err(format!(
-                "names a schema ({}), but Tidegate serves all of them; write {form}",
-                url.path()
+                "goes on behind HOST:PORT, but a schema has no place here: Tidegate serves all{ENCODE}"
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(format!(
-                "has options behind the address, but none are known; write {form}"
+                "has options behind HOST:PORT, but there are none{ENCODE}"
             ));
         }
         let host = match url.host() {
@@ -82,11 +78,11 @@ impl FromStr for BackendUrl {
             None => String::new(),
         };
         if host.is_empty() {
-            return Err(format!("names no host; write {form}"));
+            return Err("names no host".to_owned());
         }
         let user = decode(url.username(), "user")?;
         if user.is_empty() {
-            return Err(format!("names no user; write {form}"));
+            return Err("names no user".to_owned());
         }
         let password = Secret::new(decode(url.password().unwrap_or_default(), "password")?);
         let port = url.port().unwrap_or(Self::PORT);
@@ -263,14 +259,20 @@ mod tests {
     #[test]
     fn urls_that_are_refused() {
         for (text, part) in [
-            ("127.0.0.1:3306", "is not a URL"),
-            ("postgres://a@b", "starts with postgres://"),
+            ("127.0.0.1:3306", "does not start with mysql://"),
+            ("postgres://a@b", "does not start with mysql://"),
             ("mysql://host:3306", "names no user"),
-            ("mysql://user:pw@", "is not a URL"),
-            ("mysql://u:p@h:3306/shop", "names a schema (/shop)"),
+            ("mysql://user:pw@", "is no URL (empty host)"),
+            ("mysql://u:p@h:3306/shop", "goes on behind HOST:PORT"),
             ("mysql://u:p@h?ssl=1", "has options"),
             ("mysql://u:p@h:0", "port 0"),
-            ("mysql://u:secret@h:99999", "is not a URL"),
+            (
+                "mysql://u:secret@h:99999",
+                "is no URL (invalid port number)",
+            ),
+            ("mysql://u:p/secret@h:1", "is no URL"),
+            ("mysql://u:p@/secret@h:1", "is no URL"),
+            ("mysql://u:p@x/secret@h:1", "goes on"),
             ("mysql://u:%ff@h", "password that is not UTF-8"),
         ] {
             let why = text.parse::<BackendUrl>().unwrap_err();

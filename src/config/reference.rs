@@ -1,0 +1,95 @@
+//! The page with every key: config/tidegate.toml and the answer of `tidegate keys`. Made from KEYS, so that neither can
+//! lag behind the code.
+
+use std::fmt::Write;
+
+use super::Config;
+use super::keys::{Field, KEYS, Key, SECTIONS};
+
+/// Lines of comment are broken here.
+const WIDTH: usize = 110;
+
+const HEAD: &str = "\
+Tidegate: every key, with its default as the value. What is left out has its default.
+This page is made from the code: `tidegate keys` prints it. `tidegate check-config FILE` looks for mistakes.
+Units stand at the end of names: ..._ms are milliseconds, ..._bytes are bytes. Write numbers without a unit.
+Changes take effect at the next start.";
+
+const USERS: &str = r#"
+# Users whose passwords Tidegate knows. Nobody needs to be listed: whoever is not logs in with the password that the
+# backend knows. Listed users can log in with mysql_native_password, too.
+# [[users]]
+# name = "app"
+# password = "..."
+"#;
+
+/// The page, for the keys whose names begin with `prefix`; all of them when it is empty.
+pub fn page(prefix: &str) -> String {
+    let mut page = String::new();
+    if prefix.is_empty() {
+        comment(&mut page, HEAD);
+    }
+    for (section, about) in SECTIONS {
+        let keys: Vec<&Key> = KEYS
+            .iter()
+            .filter(|key| key.section() == *section && key.name.starts_with(prefix))
+            .collect();
+        if keys.is_empty() {
+            continue;
+        }
+        if !section.is_empty() {
+            page.push('\n');
+            comment(&mut page, about);
+            let _ = writeln!(page, "[{section}]");
+        }
+        for key in keys {
+            page.push('\n');
+            entry(&mut page, key);
+        }
+    }
+    if prefix.is_empty() {
+        page.push_str(USERS);
+    }
+    page
+}
+
+fn entry(page: &mut String, key: &Key) {
+    let default = value(key);
+    comment(page, key.help);
+    comment(
+        page,
+        &format!("Default: {default}. Allowed: {}.", key.allowed()),
+    );
+    let _ = writeln!(page, "{} = {default}", key.short());
+}
+
+/// The default as TOML.
+fn value(key: &Key) -> String {
+    let value = key.value(&Config::default());
+    match key.field {
+        Field::Flag(_)
+        | Field::U32(..)
+        | Field::U64(..)
+        | Field::Usize(..)
+        | Field::Ratio(..)
+        | Field::List(..) => value,
+        _ => format!("\"{value}\""),
+    }
+}
+
+fn comment(page: &mut String, text: &str) {
+    for line in text.lines() {
+        let mut length = 0;
+        for word in line.split(' ') {
+            if length > 0 && length + 1 + word.len() > WIDTH {
+                page.push('\n');
+                length = 0;
+            }
+            let before = if length == 0 { "# " } else { " " };
+            page.push_str(before);
+            page.push_str(word);
+            length += before.len() + word.len();
+        }
+        page.push('\n');
+    }
+}
