@@ -14,6 +14,7 @@ pub mod counter;
 pub mod decisions;
 pub mod errors;
 pub mod event;
+mod export;
 pub mod histogram;
 pub mod names;
 pub mod parts;

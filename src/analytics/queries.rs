@@ -36,6 +36,9 @@ impl QueryKey {
     }
 }
 
+/// The digest in the key of `_other`, which no statement has.
+const OTHER_DIGEST: u128 = u128::MAX;
+
 /// The words of a row, shared by its parts.
 #[derive(Debug)]
 struct Meta {
@@ -232,9 +235,13 @@ pub struct QueryRow {
 }
 
 impl QueryRow {
-    fn empty(meta: &Meta, digest: u128) -> Self {
+    fn empty(meta: &Meta, key: &QueryKey) -> Self {
         Self {
-            digest,
+            digest: if key.digest == OTHER_DIGEST {
+                0
+            } else {
+                key.digest
+            },
             text: Arc::clone(&meta.text),
             kind: meta.kind,
             user: Arc::clone(&meta.user),
@@ -341,7 +348,7 @@ impl Queries {
             schema: name,
         });
         let key = QueryKey {
-            digest: 0,
+            digest: OTHER_DIGEST,
             user: 0,
             app: 0,
             schema: 0,
@@ -451,7 +458,7 @@ impl Queries {
             .chunk_by(|left, right| group(&left.key) == group(&right.key))
             .filter_map(|parts| {
                 let first = parts.first()?;
-                let mut row = QueryRow::empty(&first.meta, first.key.digest);
+                let mut row = QueryRow::empty(&first.meta, &first.key);
                 rename(&mut row);
                 latency.clear();
                 for part in parts {

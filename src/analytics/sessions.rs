@@ -30,7 +30,8 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    const ALL: [Self; 6] = [
+    /// All of them, in the order of labels.
+    pub const ALL: [Self; 6] = [
         Self::Login,
         Self::Idle,
         Self::Queued,

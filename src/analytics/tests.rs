@@ -163,3 +163,52 @@ fn apps_are_bounded_and_counted() {
         count: 1
     }));
 }
+
+#[test]
+fn the_page_for_prometheus_is_valid_and_adds_up() {
+    let config = config::Analytics {
+        digests_max: 100,
+        ..config::Analytics::default()
+    };
+    let analytics = Analytics::new(&config, 1);
+    let recorder = analytics.recorder(0).unwrap();
+    let identity = analytics.identity("ann", "shop", "s");
+    let text: Arc<str> = "SELECT ?".into();
+    for id in 0..90 {
+        let mut event = QueryEvent::new(
+            Digest {
+                id,
+                text: &text,
+                kind: "select",
+            },
+            &identity,
+            Instant::now(),
+        );
+        (event.total_us, event.backend_us, event.reason) = (2_000, 1_000, "plain");
+        event.error = (id == 3).then_some((1064, "near 'x'"));
+        recorder.record(&event);
+    }
+    let metrics = crate::metrics::Metrics::new().unwrap();
+    let source = Arc::clone(&analytics);
+    metrics.add_source(move |samples| source.export(samples));
+    let page = metrics.text().unwrap();
+    for line in [
+        "tidegate_query_duration_seconds_bucket{served_by=\"backend\",le=\"0.001024\"} 0",
+        "tidegate_query_duration_seconds_bucket{served_by=\"backend\",le=\"0.002048\"} 90",
+        "tidegate_query_duration_seconds_sum{served_by=\"backend\"} 0.18",
+        "tidegate_query_backend_seconds_bucket{le=\"0.001024\"} 90",
+        "tidegate_errors_total{code=\"1064\"} 1",
+        "tidegate_decisions_total{about=\"backend\",reason=\"plain\"} 90",
+        "tidegate_digest_statistics_rows 90",
+        "tidegate_metrics_dropped_samples_total 0",
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "no line {line} in\n{page}"
+        );
+    }
+    assert_eq!(
+        page.matches("tidegate_digest_executions_total{").count(),
+        50
+    );
+}

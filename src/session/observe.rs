@@ -14,7 +14,7 @@ use crate::analytics::{
 use crate::backend::connection::ServerConnection;
 use crate::protocol::relay::Summary;
 use crate::router::reason::Reason;
-use crate::sql::{Kind, Statement};
+use crate::sql::Statement;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -231,15 +231,7 @@ fn us(duration: Duration) -> u64 {
 
 /// What a statement means to a transaction that is open.
 fn boundary(statement: Option<&Statement>) -> Boundary {
-    match statement.map(|s| s.kind) {
-        Some(Kind::Begin) => Boundary::Begin,
-        Some(Kind::Commit) => Boundary::Commit,
-        Some(Kind::Rollback) => Boundary::Rollback,
-        Some(Kind::Ddl | Kind::Account | Kind::Lock | Kind::Maintenance) => {
-            Boundary::ImplicitCommit
-        }
-        _ => Boundary::None,
-    }
+    statement.map_or(Boundary::None, Boundary::of)
 }
 
 /// Counts the end of a session, or of a login that did not become one.
