@@ -26,6 +26,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 
+pub mod series;
+
 /// Threads of the control plane: probes, binary log, builds, admin engine, HTTP. They never delay a query.
 const CONTROL_THREADS: usize = 2;
 

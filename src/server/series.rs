@@ -1,0 +1,132 @@
+//! What the rooms tell Prometheus: each function reads one room's snapshot at a scrape. The rooms know nothing of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::analytics::PoolSample;
+use crate::backend::pool::Pool;
+use crate::backend::probe::Health;
+use crate::binlog::BinlogSnapshot;
+use crate::metrics::{Samples, series};
+use crate::session::listener::DoorCounters;
+
+/// The pool at this moment, over all users: for metrics, and once a second for `analytics.pool()`.
+pub fn pool_sample(pool: &Pool, at_ms: u64) -> PoolSample {
+    let mut sum = PoolSample {
+        at_ms,
+        ..PoolSample::default()
+    };
+    for row in pool.snapshot() {
+        sum.active += row.active as u64;
+        sum.idle += row.idle as u64;
+        sum.waiting += row.waiting as u64;
+        sum.connections_max = row.connections_max as u64;
+        sum.waits += row.waits_total;
+        sum.wait_us += row.wait_us_sum;
+        sum.failures += row.refused_total;
+    }
+    sum
+}
+
+/// Brings the pool.
+pub fn pool(pool: &Pool, samples: &mut Samples) {
+    let sum = pool_sample(pool, 0);
+    samples.count(&series::POOL_CONNECTIONS, &["active"], sum.active);
+    samples.count(&series::POOL_CONNECTIONS, &["idle"], sum.idle);
+    samples.count(&series::POOL_CONNECTIONS_LIMIT, &[], sum.connections_max);
+    samples.count(&series::POOL_WAITING, &[], sum.waiting);
+    samples.count(&series::POOL_WAITS, &[], sum.waits);
+    samples.time(&series::POOL_WAIT_TIME, &[], sum.wait_us);
+    samples.count(&series::POOL_REFUSED, &[], sum.failures);
+    let (mut opened, mut reused) = (0, 0);
+    for row in pool.snapshot() {
+        opened += row.opened_total;
+        reused += row.reused_total;
+    }
+    samples.count(&series::POOL_OPENED, &[], opened);
+    samples.count(&series::POOL_REUSED, &[], reused);
+}
+
+/// Brings the listeners.
+pub fn door(door: &Arc<DoorCounters>, samples: &mut Samples) {
+    samples.count(&series::CLIENTS, &[], door.clients.load(Relaxed) as u64);
+    samples.count(
+        &series::CLIENTS_ACCEPTED,
+        &[],
+        door.accepted_total.load(Relaxed),
+    );
+    samples.count(
+        &series::CLIENTS_REFUSED,
+        &[],
+        door.refused_total.load(Relaxed),
+    );
+    samples.count(
+        &series::CLIENT_ACCEPT_ERRORS,
+        &[],
+        door.accept_errors_total.load(Relaxed),
+    );
+}
+
+/// Brings the health of the backend.
+pub fn backend(health: &Health, samples: &mut Samples) {
+    samples.count(&series::BACKEND_UP, &[], health.up.into());
+    samples.count(&series::BACKEND_PROBES, &[], health.probes);
+    samples.count(&series::BACKEND_PROBE_FAILURES, &[], health.failures);
+    if let Some(us) = health.latency_us {
+        samples.time(&series::BACKEND_LATENCY, &[], us);
+    }
+}
+
+/// Brings the binary log.
+pub fn binlog(log: &BinlogSnapshot, samples: &mut Samples) {
+    samples.count(
+        &series::BINLOG_RUNNING,
+        &[],
+        (log.state == "running").into(),
+    );
+    samples.count(&series::BINLOG_EVENTS, &[], log.events);
+    samples.count(&series::BINLOG_TRANSACTIONS, &[], log.transactions);
+    samples.count(&series::BINLOG_BYTES, &[], log.bytes);
+    samples.count(&series::BINLOG_RECONNECTS, &[], log.reconnects);
+    samples.count(&series::BINLOG_BARRIERS, &[], log.barriers);
+    samples.count(&series::BINLOG_BARRIER_WAITERS, &[], log.barrier_waiters);
+    samples.count(&series::BINLOG_TABLES, &[], log.tables as u64);
+    if let Some(ms) = log.lag_ms {
+        samples.set(&series::BINLOG_LAG, &[], ms / 1e3);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{Binlog, Unavailable};
+    use crate::config;
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn the_rooms_are_on_the_page() {
+        let metrics = Metrics::new().unwrap();
+        let (own, log) = (
+            Pool::new(config::Pool::default()),
+            Binlog::unavailable(Unavailable::Starting),
+        );
+        let counters = Arc::new(DoorCounters::default());
+        counters.accepted_total.store(3, Relaxed);
+        metrics.add_source(move |samples| {
+            pool(&own, samples);
+            door(&counters, samples);
+            binlog(&log.snapshot(), samples);
+        });
+        let page = metrics.text().unwrap();
+        for line in [
+            "tidegate_pool_connections{state=\"active\"} 0",
+            "tidegate_clients_accepted_total 3",
+            "tidegate_binlog_running 0",
+        ] {
+            assert!(
+                page.lines().any(|found| found == line),
+                "no line {line} in\n{page}"
+            );
+        }
+    }
+}
