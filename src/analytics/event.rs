@@ -202,8 +202,13 @@ fn comment_value(comment: &[u8]) -> Option<&[u8]> {
 /// Appends the bytes as text: not-UTF-8 and control characters become `?`, and it stops at [`APP_BYTES_MAX`].
 fn push_clean(bytes: impl Iterator<Item = u8>, into: &mut String) {
     // One more character than fits, so that a character that ends at the limit is whole.
-    let mut raw = smallvec::SmallVec::<[u8; APP_BYTES_MAX + 4]>::new();
-    raw.extend(bytes.take(APP_BYTES_MAX + 4));
+    let mut room = [0; APP_BYTES_MAX + 4];
+    let mut length = 0;
+    for (slot, byte) in room.iter_mut().zip(bytes) {
+        *slot = byte;
+        length += 1;
+    }
+    let raw = room.get(..length).unwrap_or_default();
     for chunk in raw.utf8_chunks() {
         let broken = (!chunk.invalid().is_empty()).then_some('?');
         for character in chunk.valid().chars().chain(broken) {
