@@ -39,6 +39,9 @@ impl QueryKey {
 /// The digest in the key of `_other`, which no statement has.
 const OTHER_DIGEST: u128 = u128::MAX;
 
+/// Parts that a worker moves at once: some ten microseconds, which no query notices.
+const MOVED_AT_ONCE: usize = 64;
+
 /// The words of a row, shared by its parts.
 #[derive(Debug)]
 struct Meta {
@@ -391,30 +394,15 @@ impl Queries {
     /// new digests brings meanwhile is counted in `_other`.
     pub fn make_room(&self, now_ms: u64, quiet_ms: u64) {
         let _moving = self.moving.lock();
-        let mut rows = self.rows.lock();
         let leaving: usize = self.leaving.iter().map(|parts| parts.lock().len()).sum();
         // A worker that does not move what it was given must not make the memory grow.
-        if rows.len() <= self.max - self.max / 16 || leaving > self.max / 4 {
+        if self.len() <= self.max - self.max / 16 || leaving > self.max / 4 {
             return;
         }
-        let mut quiet: Vec<(u64, u64, QueryKey)> = rows
-            .iter()
-            .map(|(key, parts)| {
-                let last_ms = parts
-                    .iter()
-                    .map(|part| part.last_ms.get())
-                    .max()
-                    .unwrap_or(0);
-                let total_us = parts
-                    .iter()
-                    .flat_map(|part| &part.served_us)
-                    .map(Counter::get)
-                    .sum();
-                (total_us, last_ms, *key)
-            })
-            .filter(|(_, last_ms, _)| last_ms.saturating_add(quiet_ms) <= now_ms)
-            .collect();
+        let mut quiet = self.quiet(now_ms, quiet_ms);
+        // Sorted without the lock, which a worker may be waiting for.
         quiet.sort_unstable();
+        let mut rows = self.rows.lock();
         for (_, _, key) in quiet.into_iter().take((self.max / 8).max(1)) {
             for part in rows.remove(&key).into_iter().flatten() {
                 if let Some(leaving) = self.leaving.get(part.worker) {
@@ -423,6 +411,27 @@ impl Queries {
             }
             self.retired.fetch_add(1, Relaxed);
         }
+    }
+
+    /// The rows that nobody ran for `quiet_ms`, as time in all, last execution, key.
+    fn quiet(&self, now_ms: u64, quiet_ms: u64) -> Vec<(u64, u64, QueryKey)> {
+        let rows = self.rows.lock();
+        let known = rows.iter().map(|(key, parts)| {
+            let last_ms = parts
+                .iter()
+                .map(|part| part.last_ms.get())
+                .max()
+                .unwrap_or(0);
+            let total_us = parts
+                .iter()
+                .flat_map(|part| &part.served_us)
+                .map(Counter::get)
+                .sum();
+            (total_us, last_ms, *key)
+        });
+        known
+            .filter(|(_, last_ms, _)| last_ms.saturating_add(quiet_ms) <= now_ms)
+            .collect()
     }
 
     /// A row for each digest, user, app and schema, in no order.
@@ -539,18 +548,22 @@ impl LocalQueries {
         }
     }
 
-    /// Moves this worker's parts of rows that were given up to `_other`. Does nothing while somebody reads.
-    pub(super) fn move_leaving(&mut self) {
+    /// Moves some of this worker's parts of rows that were given up to `_other`; true when there are more. Does nothing
+    /// while somebody reads.
+    pub(super) fn move_leaving(&mut self) -> bool {
         let Some(leaving) = self.shared.leaving.get(self.worker) else {
-            return;
+            return false;
         };
         let Some(_moving) = self.shared.moving.try_lock() else {
-            return;
+            return false;
         };
-        for part in leaving.lock().drain(..) {
+        let mut leaving = leaving.lock();
+        let keep = leaving.len().saturating_sub(MOVED_AT_ONCE);
+        for part in leaving.drain(keep..) {
             self.other.absorb(&part);
             self.parts.remove(&part.key);
         }
+        keep > 0
     }
 }
 

@@ -21,6 +21,8 @@ use super::transactions::TransactionRecord;
 
 /// How often a worker hands over what it only keeps for itself.
 const TICK_MS: u64 = 1_000;
+/// How often while there is more to be moved than is moved at once.
+const BUSY_TICK_MS: u64 = 10;
 /// App names a worker knows without asking; more are looked up each time.
 const APPS_KNOWN_MAX: usize = 1_000;
 /// A sample of a slow statement is cut after this.
@@ -173,8 +175,8 @@ impl Recorder {
 
     fn tick_inside(&self, inside: &mut Inside, at_ms: u64) {
         inside.recent.publish(&self.outlets.recent, at_ms);
-        inside.queries.move_leaving();
-        inside.next_tick_ms = at_ms + TICK_MS;
+        let more = inside.queries.move_leaving();
+        inside.next_tick_ms = at_ms + if more { BUSY_TICK_MS } else { TICK_MS };
     }
 
     /// A transaction of more than one statement has ended.

@@ -160,3 +160,20 @@ fn what_workers_do_not_move_is_bounded() {
         50 * 64
     );
 }
+
+#[test]
+fn many_parts_are_moved_in_steps() {
+    let world = World::new(2_000, 1);
+    let mut worker = world.worker(0);
+    for digest in 1..=2_000 {
+        world.run(&mut worker, digest, "ann", 1, 1);
+    }
+    world.queries.make_room(100_000, 1);
+    assert_eq!(world.queries.len(), 1_750);
+    let mut steps = 1;
+    while worker.move_leaving() {
+        steps += 1;
+    }
+    assert_eq!(steps, 4);
+    assert_eq!((world.counts().len(), world.counts()[0]), (1_751, (0, 250)));
+}
