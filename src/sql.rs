@@ -16,7 +16,15 @@ pub mod statement;
 
 pub mod session_statement;
 
-mod classify;
+pub mod functions;
+
+mod scan;
+
+mod parse;
+
+mod tables;
+
+pub mod classify;
 
 pub mod statement_cache;
 
@@ -29,3 +37,6 @@ pub use statement::{
     DigestId, Effects, Kind, OpaqueReason, SelectTree, Slot, Statement, TableName, Uncacheable,
 };
 pub use statement_cache::{LocalStatements, StatementCache};
+
+#[cfg(test)]
+mod tests;

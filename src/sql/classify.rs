@@ -6,31 +6,308 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::digest::DigestScratch;
 use super::lexer::{ClientCharset, TokenKind};
-use super::statement::{DigestId, Effects, Kind, OpaqueReason, Statement, Uncacheable};
+use super::parse;
+use super::scan::{self, Scan};
+use super::session_statement::{self, SessionStatement, SetTarget};
+use super::statement::{
+    DigestId, Effects, Kind, OpaqueReason, SelectTree, Statement, TableName, Uncacheable,
+};
+use super::tables;
 use super::words::Words;
+
+/// Tokens of a sample that we look at; a longer one is too complex. Far above what a digest text of the default limit comes from,
+/// except for long lists.
+const TOKENS_MAX: usize = 1 << 20;
 
 /// The statement that `scratch` has digested from `sample`.
 pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
-    let words = Words::read(sample, scratch.mode(), 1 << 20);
-    let kind = words.as_ref().map_or(Kind::Other, kind);
-    let opaque = opaque(scratch).or(Some(OpaqueReason::Refused));
-    Statement {
+    let words = Words::read(sample, scratch.mode(), TOKENS_MAX);
+    let kind = match &words {
+        _ if scratch.notes().empty => Kind::Empty,
+        None => Kind::Other,
+        Some(words) => kind(words),
+    };
+    let mut statement = Statement {
         id: DigestId(xxh3_128(scratch.text())),
         digest_text: Arc::from(String::from_utf8_lossy(scratch.text())),
-        kind: if scratch.notes().multi_statement {
-            Kind::Multi
-        } else {
-            kind
-        },
+        kind,
         reads: Vec::new(),
         writes: Vec::new(),
-        opaque,
-        effects: Effects::ALL,
+        opaque: None,
+        effects: Effects::NONE,
         reads_diagnostics: false,
-        cacheable: Err(opaque.map_or(Uncacheable::NotQuery, Uncacheable::Opaque)),
+        cacheable: Err(Uncacheable::NotQuery),
         aggregate: false,
         select_ast: None,
+    };
+    let opaque = opaque(scratch).or(if words.is_none() {
+        Some(OpaqueReason::TooComplex)
+    } else {
+        None
+    });
+    match (opaque, words) {
+        (None, Some(words)) => understand(&mut statement, &words, scratch),
+        (reason, _) => {
+            statement.opaque = reason;
+            if reason == Some(OpaqueReason::MultiStatement) && defines_program(&statement) {
+                statement.opaque = Some(OpaqueReason::StoredProgram);
+            } else if reason == Some(OpaqueReason::MultiStatement) {
+                statement.kind = Kind::Multi;
+            }
+        }
     }
+    if let Some(reason) = statement.opaque {
+        statement.cacheable = Err(Uncacheable::Opaque(reason));
+        // A query without a tree is still a query: its calls and variables have been read from its tokens.
+        let tree_only = matches!(
+            reason,
+            OpaqueReason::Refused | OpaqueReason::TooComplex | OpaqueReason::TablesDisagree
+        );
+        if statement.kind != Kind::Select || !tree_only {
+            statement.effects = Effects::ALL;
+            statement.reads_diagnostics = true;
+        }
+    }
+    statement
+}
+
+/// `CREATE PROCEDURE p() BEGIN ...; ...; END` has semicolons, but is one statement.
+fn defines_program(statement: &Statement) -> bool {
+    statement.kind == Kind::Ddl
+        && ["PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"]
+            .iter()
+            .any(|word| {
+                statement
+                    .digest_text
+                    .split(' ')
+                    .take(12)
+                    .any(|part| part == *word)
+            })
+}
+
+/// Fill in what the tokens and, for a query, the tree tell.
+fn understand(statement: &mut Statement, words: &Words, scratch: &DigestScratch) {
+    let scan = scan::scan(words, scratch.mode());
+    effects(statement, words, scratch, &scan);
+    match statement.kind {
+        Kind::Select => query(statement, words, scratch, &scan),
+        Kind::Insert | Kind::Replace | Kind::Load => {
+            let mut tables = scan.tables.into_iter();
+            statement.writes.extend(tables.next());
+            statement.reads.extend(tables);
+        }
+        // Which of several tables is changed is the server's knowledge: all of them may be.
+        Kind::Update | Kind::Delete => {
+            let mut seen = std::collections::HashSet::new();
+            statement.reads = scan
+                .tables
+                .into_iter()
+                .filter(|table| seen.insert(table.clone()))
+                .collect();
+            statement.writes.clone_from(&statement.reads);
+        }
+        Kind::Call | Kind::Execute => statement.opaque = Some(OpaqueReason::StoredProgram),
+        Kind::Other | Kind::Admin => statement.opaque = Some(OpaqueReason::UnknownStatement),
+        Kind::Ddl if defines_program(statement) => {
+            statement.opaque = Some(OpaqueReason::StoredProgram)
+        }
+        _ => {}
+    }
+}
+
+/// What it may do to the session. Triggers are not seen here: the server's session trackers report what they change.
+fn effects(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan: &Scan) {
+    let functions = scan.functions;
+    let mut effects = Effects {
+        user_variable: scan.user_variable,
+        lock: functions.lock || scan.locking,
+        env: functions.sets_last_insert_id,
+        ..Effects::NONE
+    };
+    if functions.unknown && runs_expressions(statement.kind) {
+        effects = Effects::ALL;
+    }
+    statement.reads_diagnostics = functions.diagnostics || scan.diagnostics_variable;
+    match statement.kind {
+        Kind::Set => set_effects(&mut effects, words, scratch),
+        Kind::Use => effects.may_change_schema = true,
+        Kind::Begin | Kind::Commit | Kind::Rollback | Kind::Savepoint | Kind::Maintenance => {
+            effects.transaction_control = true
+        }
+        Kind::Xa | Kind::Lock | Kind::Unlock => {
+            effects.transaction_control = true;
+            effects.lock = true;
+        }
+        Kind::Prepare | Kind::Deallocate | Kind::Handler => effects.prepared = true,
+        Kind::Account => {
+            effects.ddl = true;
+            effects.transaction_control = true;
+        }
+        Kind::Ddl => {
+            effects.ddl = true;
+            effects.transaction_control = true;
+            effects.temp_table =
+                matches!(words.keyword(0), "DROP") || words.keyword(1) == "TEMPORARY";
+            effects.may_change_schema = words.keyword(0) == "DROP" && words.keyword(1) == "SCHEMA";
+        }
+        Kind::Flush | Kind::Reset => {
+            effects.ddl = true;
+            effects.lock = true;
+            effects.transaction_control = true;
+        }
+        Kind::Diagnostics => statement.reads_diagnostics = true,
+        Kind::Show => {
+            let about_before = ["WARNINGS", "ERRORS", "PROFILE", "PROFILES"];
+            statement.reads_diagnostics |=
+                (1..words.tokens.len()).any(|at| about_before.contains(&words.keyword(at)));
+        }
+        _ => {}
+    }
+    statement.effects = effects;
+}
+
+/// Names of variables are in the digest, so what is said of one text holds for all.
+fn set_effects(effects: &mut Effects, words: &Words, scratch: &DigestScratch) {
+    let SessionStatement::Set(assignments) = session_statement::parse(words.text, scratch.mode())
+    else {
+        effects.env = true;
+        effects.transaction_control = true;
+        return;
+    };
+    for assignment in &assignments {
+        match &assignment.target {
+            SetTarget::User(_) => {}
+            SetTarget::Isolation(_) | SetTarget::AccessMode(_) => {
+                effects.env = true;
+                effects.transaction_control = true;
+            }
+            SetTarget::Variable(_, name) => {
+                effects.env = true;
+                // autocommit, transaction_isolation, tx_read_only, completion_type ...
+                effects.transaction_control |= ["autocommit", "transaction", "tx_", "completion"]
+                    .iter()
+                    .any(|part| name.contains(part));
+            }
+            _ => effects.env = true,
+        }
+    }
+}
+
+/// Whether a call in the text is a call, and runs.
+fn runs_expressions(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Select
+            | Kind::Insert
+            | Kind::Replace
+            | Kind::Update
+            | Kind::Delete
+            | Kind::Load
+            | Kind::Do
+            | Kind::Set
+            | Kind::Explain
+            | Kind::Handler
+            | Kind::Kill
+    )
+}
+
+/// Tables, cacheability and the tree of a query.
+fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan: &Scan) {
+    statement.reads.clone_from(&scan.tables);
+    statement.reads.sort_unstable();
+    statement.reads.dedup();
+    let refused = refusal(scan);
+    // These the parser would misread or refuse.
+    if scan.into || scan.lock_in_share_mode || scan.unreadable_table {
+        statement.opaque = scan
+            .unreadable_table
+            .then_some(OpaqueReason::UnreadableName);
+        statement.cacheable = Err(refused.unwrap_or(Uncacheable::Into));
+        return;
+    }
+    let tree = match parse::query(words, scratch.literals(), scratch.mode()) {
+        Ok(tree) => tree,
+        Err(failure) => {
+            statement.opaque = Some(match failure {
+                parse::Failure::Refused => OpaqueReason::Refused,
+                parse::Failure::TooComplex => OpaqueReason::TooComplex,
+            });
+            return;
+        }
+    };
+    let mut found = tables::tables(&tree.ast, &tree.slots);
+    let mut scanned = scan.tables.clone();
+    scanned.sort_unstable();
+    found.named.sort_unstable();
+    if found.strange || scanned != found.named {
+        statement.opaque = Some(OpaqueReason::TablesDisagree);
+        return;
+    }
+    statement.reads = found.read;
+    statement.cacheable = match refused {
+        Some(reason) => Err(reason),
+        None if statement.reads.is_empty() => Err(Uncacheable::NoTable),
+        None if statement.reads.iter().any(in_system_schema) => Err(Uncacheable::SystemSchema),
+        None => Ok(()),
+    };
+    let grouped = (0..words.tokens.len())
+        .any(|at| words.keyword(at) == "GROUP" && words.keyword(at + 1) == "BY");
+    let trusted =
+        !tree.bent && !scan.exotic && !found.unbound_literal && !scratch.notes().introducer;
+    if trusted && (scan.functions.aggregate || grouped) {
+        statement.aggregate = true;
+        statement.select_ast = Some(SelectTree {
+            ast: Box::new(tree.ast),
+            sample: words.text.into(),
+            slots: tree.slots.into(),
+            literals: scratch.literals().into(),
+            hint: scan.hint,
+        });
+    }
+}
+
+/// What the tokens alone say against storing the result.
+fn refusal(scan: &Scan) -> Option<Uncacheable> {
+    let functions = scan.functions;
+    let reasons = [
+        (scan.into, Uncacheable::Into),
+        (scan.locking, Uncacheable::Locking),
+        (scan.found_rows, Uncacheable::FoundRows),
+        (scan.user_variable, Uncacheable::UserVariable),
+        (scan.system_variable, Uncacheable::SystemVariable),
+        (functions.unknown, Uncacheable::UnknownFunction),
+        (
+            functions.non_deterministic || functions.lock,
+            Uncacheable::NonDeterministic,
+        ),
+        (
+            functions.session || functions.diagnostics,
+            Uncacheable::SessionFunction,
+        ),
+        (functions.clock, Uncacheable::Clock),
+        (scan.unsafe_hint, Uncacheable::Hint),
+    ];
+    reasons
+        .into_iter()
+        .find(|(met, _)| *met)
+        .map(|(_, reason)| reason)
+}
+
+fn in_system_schema(table: &TableName) -> bool {
+    table.schema.as_deref().is_some_and(is_system_schema)
+}
+
+/// Schemas whose tables change without a trace in the binary log.
+pub fn is_system_schema(schema: &str) -> bool {
+    [
+        "information_schema",
+        "performance_schema",
+        "mysql",
+        "sys",
+        "ndbinfo",
+    ]
+    .iter()
+    .any(|known| schema.eq_ignore_ascii_case(known))
 }
 
 /// What the digest pass alone says against understanding the text.

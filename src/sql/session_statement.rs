@@ -5,7 +5,7 @@
 
 use super::lexer::{LexMode, TokenKind};
 use super::statement::TableName;
-use super::words::Words;
+use super::words::{Words, undouble, unquote_name};
 
 mod set;
 
@@ -264,14 +264,9 @@ impl Reader<'_> {
 
     /// A name in any spelling: bare (also where it is an unreserved keyword) or quoted.
     fn name(&mut self) -> Option<String> {
-        let token = self.words.get(self.at)?;
-        let name = match token.kind {
-            TokenKind::Ident | TokenKind::Keyword => token.bytes(self.words.text).to_vec(),
-            TokenKind::QuotedIdent => unquote_name(token.bytes(self.words.text)),
-            _ => return None,
-        };
+        let name = self.words.name(self.at)?;
         self.at += 1;
-        String::from_utf8(name).ok()
+        Some(name)
     }
 
     fn last_name(&mut self) -> Option<String> {
@@ -470,27 +465,6 @@ impl Reader<'_> {
             _ => Show::Other,
         }
     }
-}
-
-/// The name between backticks (or double quotes under ANSI_QUOTES), doubled marks single.
-pub(crate) fn unquote_name(quoted: &[u8]) -> Vec<u8> {
-    let Some((&mark, rest)) = quoted.split_first() else {
-        return Vec::new();
-    };
-    let inside = rest.get(..rest.len().saturating_sub(1)).unwrap_or_default();
-    undouble(inside, mark)
-}
-
-fn undouble(inside: &[u8], mark: u8) -> Vec<u8> {
-    let mut name = Vec::with_capacity(inside.len());
-    let mut bytes = inside.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte == mark && bytes.peek() == Some(&mark) {
-            bytes.next();
-        }
-        name.push(byte);
-    }
-    name
 }
 
 /// The bytes that a string literal (with its quotes) stands for.

@@ -160,6 +160,8 @@ pub enum OpaqueReason {
     Refused,
     /// Nested or long beyond what the parser is given.
     TooComplex,
+    /// Two ways of listing its tables gave two lists.
+    TablesDisagree,
     /// It runs code that we do not see: CALL, EXECUTE, a stored program's definition.
     StoredProgram,
     /// It does not begin as any statement that we know.
@@ -178,6 +180,7 @@ impl OpaqueReason {
             OpaqueReason::UnreadableName => "unreadable_name",
             OpaqueReason::Refused => "parser_refused",
             OpaqueReason::TooComplex => "too_complex",
+            OpaqueReason::TablesDisagree => "tables_disagree",
             OpaqueReason::StoredProgram => "stored_program",
             OpaqueReason::UnknownStatement => "unknown_statement",
         }
@@ -266,8 +269,6 @@ pub enum Uncacheable {
     Hint,
     /// SQL_CALC_FOUND_ROWS: the next statement asks for the count.
     FoundRows,
-    /// A parameter marker in a text that was not prepared.
-    Parameter,
 }
 
 impl Uncacheable {
@@ -288,7 +289,6 @@ impl Uncacheable {
             Uncacheable::SystemSchema => "system_schema",
             Uncacheable::Hint => "hint",
             Uncacheable::FoundRows => "sql_calc_found_rows",
-            Uncacheable::Parameter => "parameter",
         }
     }
 }
@@ -311,7 +311,8 @@ pub struct Slot {
 /// The tree of a query, for the views. Spans in it are byte offsets into `sample`: line 1, column = offset + 1.
 #[derive(Debug)]
 pub struct SelectTree {
-    /// sqlparser's tree. Literal values in it are the sample's; take values from the text at hand by slot.
+    /// sqlparser's tree. Literal values in it are the sample's; take values from the text at hand by slot. Most names carry
+    /// `quote_style: Some('`')` whether the client quoted them or not: it says nothing. Long lists are cut.
     pub ast: Box<sqlparser::ast::Statement>,
     /// The text that was parsed.
     pub sample: Box<[u8]>,
@@ -319,6 +320,8 @@ pub struct SelectTree {
     pub slots: Box<[Slot]>,
     /// The literals of the sample as the digest saw them.
     pub literals: Box<[super::digest::Literal]>,
+    /// The text has an optimizer hint; the tree does not show it.
+    pub hint: bool,
 }
 
 impl SelectTree {

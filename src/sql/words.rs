@@ -56,8 +56,41 @@ impl<'t> Words<'t> {
         }
     }
 
+    /// The name at a place in any spelling: bare (a keyword too) or quoted. `None`: no name, or not UTF-8.
+    pub fn name(&self, at: usize) -> Option<String> {
+        let token = self.get(at)?;
+        let name = match token.kind {
+            TokenKind::Ident | TokenKind::Keyword => token.bytes(self.text).to_vec(),
+            TokenKind::QuotedIdent => unquote_name(token.bytes(self.text)),
+            _ => return None,
+        };
+        String::from_utf8(name).ok()
+    }
+
     /// Whether the bytes at a place spell `word`, in any case and whatever the token is.
     pub fn spells(&self, at: usize, word: &str) -> bool {
         self.bytes(at).eq_ignore_ascii_case(word.as_bytes())
     }
+}
+
+/// The name between backticks (or double quotes under ANSI_QUOTES), doubled marks single.
+pub fn unquote_name(quoted: &[u8]) -> Vec<u8> {
+    let Some((&mark, rest)) = quoted.split_first() else {
+        return Vec::new();
+    };
+    let inside = rest.get(..rest.len().saturating_sub(1)).unwrap_or_default();
+    undouble(inside, mark)
+}
+
+/// Doubled marks made single.
+pub fn undouble(inside: &[u8], mark: u8) -> Vec<u8> {
+    let mut name = Vec::with_capacity(inside.len());
+    let mut bytes = inside.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == mark && bytes.peek() == Some(&mark) {
+            bytes.next();
+        }
+        name.push(byte);
+    }
+    name
 }

@@ -2,6 +2,7 @@
 
 use super::{Reader, unescape};
 use crate::sql::lexer::TokenKind;
+use crate::sql::words::unquote_name;
 
 /// One assignment of a SET.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,9 +278,9 @@ impl Reader<'_> {
             TokenKind::Keyword if self.words.keyword(at) == "DEFAULT" => SetValue::Default,
             TokenKind::Keyword if self.words.keyword(at) == "NULL" => SetValue::Null,
             TokenKind::Ident | TokenKind::Keyword => SetValue::Word(text),
-            TokenKind::QuotedIdent => SetValue::Word(
-                String::from_utf8_lossy(&super::unquote_name(text.as_bytes())).into_owned(),
-            ),
+            TokenKind::QuotedIdent => {
+                SetValue::Word(String::from_utf8_lossy(&unquote_name(text.as_bytes())).into_owned())
+            }
             _ => return None,
         })
     }

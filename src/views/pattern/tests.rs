@@ -16,6 +16,7 @@ pub(crate) fn tree(sql: &str) -> Option<SelectTree> {
         sample: sql.as_bytes().into(),
         slots: Box::default(),
         literals: scratch.literals().into(),
+        hint: false,
     })
 }
 
