@@ -54,6 +54,11 @@ fn check_config(file: &Path) -> ExitCode {
             for warning in &loaded.warnings {
                 eprintln!("warning: {warning}");
             }
+            if !loaded.config.backend.url.is_set() {
+                eprintln!(
+                    "note: no backend is named in the file; serve will need --backend or TIDEGATE_BACKEND_URL"
+                );
+            }
             println!("{}: no mistakes", file.display());
             ExitCode::SUCCESS
         }

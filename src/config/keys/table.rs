@@ -541,6 +541,6 @@ pub static KEYS: &[Key] = &[
         "history.path",
         Field::Path(|c| &mut c.history.path),
         "",
-        "SQLite file for statistics of the past. Empty: none are kept.",
+        "SQLite file for statistics of the past. This version keeps none: it must be empty.",
     ),
 ];
