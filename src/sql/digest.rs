@@ -376,7 +376,8 @@ impl DigestScratch {
                 return self.value(token, LiteralKind::Null, 0);
             }
             if flags & keywords::BY != 0 {
-                self.set_by(true);
+                // Not `IDENTIFIED BY`, `TERMINATED BY`.
+                self.set_by(self.lets_follow(1) & keywords::BEFORE_BY != 0);
             } else if flags & keywords::ENDS_BY != 0 {
                 self.set_by(false);
             }
@@ -463,7 +464,7 @@ impl DigestScratch {
             && self.at_ordinal()
             && (token.end - token.start) as usize <= ORDINAL_BYTES_MAX
         {
-            // Kept as `?` until what follows shows that it is the whole item; the length is in `start` and the lexer's span.
+            // Printed as a value until what follows shows that it is the whole item.
             self.push_ordinal(token);
             return;
         }
@@ -514,8 +515,18 @@ impl DigestScratch {
         let start = last.start;
         self.pop(1);
         if let Some(literal) = self.literals.pop() {
-            self.push(OTHER, literal.bytes(bytes), start);
-            self.text.push(b' ');
+            let digits = literal.bytes(bytes);
+            let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+            self.push(
+                OTHER,
+                digits
+                    .get(zeros.min(digits.len().saturating_sub(1))..)
+                    .unwrap_or_default(),
+                start,
+            );
+            if !self.notes.truncated {
+                self.text.push(b' ');
+            }
         }
     }
 
@@ -630,6 +641,8 @@ impl DigestScratch {
         let code = match text {
             _ if self.in_hint => OTHER,
             b"!" | b"~" | b":=" => UNARY,
+            // As a string operator it is another token to the server, one that leaves signs alone.
+            b"||" if self.mode.pipes_as_concat => UNARY,
             b"->" | b"->>" | b"{" | b"}" | b":" => OTHER,
             _ => OPERATOR,
         };

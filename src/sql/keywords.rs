@@ -28,6 +28,8 @@ pub const NULL: u16 = 1 << 8;
 pub const NOT: u16 = 1 << 9;
 /// `BY`.
 pub const BY: u16 = 1 << 10;
+/// `GROUP`, `ORDER`, `PARTITION`: a BY behind it begins a list whose items may be ordinals.
+pub const BEFORE_BY: u16 = 1 << 12;
 /// A word of the optimizer hint grammar (a table of its own).
 pub const HINT: u16 = 1 << 11;
 
@@ -130,6 +132,7 @@ fn flag(letter: u8) -> u16 {
         b'N' => NULL,
         b'T' => NOT,
         b'B' => BY,
+        b'g' => BEFORE_BY,
         _ => 0,
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../support/lib.rs"]
 mod support;
 
+mod digest;
 mod harness;
 mod views_build;
 mod wire;
