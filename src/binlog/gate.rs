@@ -291,8 +291,10 @@ impl Binlog {
         let mut pause = Duration::from_micros(SEE_US_MIN);
         loop {
             let visible = self.with_log(ChangeLog::visible);
-            let mut left = changes.iter().filter(|c| c.position > visible).peekable();
-            if left.peek().is_none() {
+            // Collected, because an iterator held over an await keeps the future from being Send.
+            let unseen = |change: &&Change| change.position > visible;
+            let left: Vec<&Change> = changes.iter().filter(unseen).collect();
+            if left.is_empty() {
                 return Ok(());
             }
             let answer = self.ask(deadline).await?;
