@@ -518,7 +518,7 @@ mod tests {
     fn create_table_quotes_what_it_must() {
         let text = create_table(catalog::find(SCHEMA, "errors").unwrap());
         assert!(
-            text.starts_with("CREATE TABLE `errors` (\n  `user` varchar(96)"),
+            text.starts_with("CREATE TABLE `errors` (\n  `error_number` bigint DEFAULT NULL"),
             "{text}"
         );
         assert!(

@@ -330,7 +330,7 @@ const STATUS: &str = "SELECT 'Questions' AS `Variable_name`, \
     (SELECT CAST(COUNT(*) AS TEXT) FROM tidegate.sessions WHERE state = 'running')";
 
 const PROCESSLIST: &str = "SELECT id AS `Id`, user AS `User`, client AS `Host`, schema_name AS `db`, \
-    CASE state WHEN 'running' THEN 'Query' ELSE 'Sleep' END AS `Command`, state_us / 1000000 AS `Time`, \
+    CASE state WHEN 'running' THEN 'Query' ELSE 'Sleep' END AS `Command`, state_ms / 1000 AS `Time`, \
     state AS `State`, NULL AS `Info` FROM tidegate.sessions";
 
 #[cfg(test)]

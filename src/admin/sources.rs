@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::analytics::Analytics;
+
+use super::tables;
 use super::value::Row;
 
 /// Reads the rows of one table at this moment. Called on the engine's own thread; may lock briefly, must not wait.
@@ -14,6 +17,10 @@ pub type RowsFn = Arc<dyn Fn() -> Vec<Row> + Send + Sync>;
 pub struct Sources {
     /// Rows of `queries`.
     pub queries: RowsFn,
+    /// Rows of `slow_queries`.
+    pub slow_queries: RowsFn,
+    /// Rows of `phases`.
+    pub phases: RowsFn,
     /// Rows of `decisions`.
     pub decisions: RowsFn,
     /// Rows of `sessions`.
@@ -22,6 +29,8 @@ pub struct Sources {
     pub transactions: RowsFn,
     /// Rows of `pools`.
     pub pools: RowsFn,
+    /// Rows of `pool_usage`.
+    pub pool_usage: RowsFn,
     /// Rows of `backends`.
     pub backends: RowsFn,
     /// Rows of `views`.
@@ -34,6 +43,8 @@ pub struct Sources {
     pub binlog: RowsFn,
     /// Rows of `errors`.
     pub errors: RowsFn,
+    /// Rows of `lost`.
+    pub lost: RowsFn,
     /// Rows of `settings`.
     pub settings: RowsFn,
 }
@@ -43,17 +54,39 @@ impl Default for Sources {
         let none: RowsFn = Arc::new(Vec::new);
         Self {
             queries: none.clone(),
+            slow_queries: none.clone(),
+            phases: none.clone(),
             decisions: none.clone(),
             sessions: none.clone(),
             transactions: none.clone(),
             pools: none.clone(),
+            pool_usage: none.clone(),
             backends: none.clone(),
             views: none.clone(),
             view_candidates: none.clone(),
             cache: none.clone(),
             binlog: none.clone(),
             errors: none.clone(),
+            lost: none.clone(),
             settings: none,
+        }
+    }
+}
+
+impl Sources {
+    /// All tables that show what was observed; the others empty.
+    pub fn of_analytics(analytics: &Arc<Analytics>) -> Self {
+        Self {
+            queries: tables::queries::source(analytics.clone()),
+            slow_queries: tables::slow_queries::source(analytics.clone()),
+            phases: tables::phases::source(analytics.clone()),
+            decisions: tables::decisions::source(analytics.clone()),
+            sessions: tables::sessions::source(analytics.clone()),
+            transactions: tables::transactions::source(analytics.clone()),
+            pool_usage: tables::pool_usage::source(analytics.clone()),
+            errors: tables::errors::source(analytics.clone()),
+            lost: tables::lost::source(analytics.clone()),
+            ..Self::default()
         }
     }
 }

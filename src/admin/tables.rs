@@ -6,11 +6,18 @@ pub mod binlog;
 pub mod cache;
 pub mod decisions;
 pub mod errors;
+pub mod lost;
+pub mod phases;
+pub mod pool_usage;
 pub mod pools;
 pub mod queries;
 pub mod schema;
 pub mod sessions;
 pub mod settings;
+pub mod slow_queries;
 pub mod transactions;
 pub mod view_candidates;
 pub mod views;
+
+#[cfg(test)]
+mod tests;

@@ -567,6 +567,6 @@ mod tests {
             (last.alias.as_str(), last.table, last.column),
             ("d", "decisions", "reason")
         );
-        assert_eq!(kinds("SELECT * FROM decisions, errors").len(), 5 + 9);
+        assert_eq!(kinds("SELECT * FROM decisions, errors").len(), 6 + 8);
     }
 }

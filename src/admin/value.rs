@@ -44,6 +44,28 @@ impl Value {
         Self::Text(super::time::format_micros(i64::try_from(micros).unwrap_or(i64::MAX)).into())
     }
 
+    /// A moment given as milliseconds since 1970-01-01 UTC; 0 means "never" and becomes NULL.
+    pub fn unix_millis(millis: u64) -> Self {
+        Self::unix_micros(millis.saturating_mul(1000))
+    }
+
+    /// A digest as its 32 hex digits; 0 means "none" and becomes NULL.
+    pub fn digest(digest: u128) -> Self {
+        if digest == 0 {
+            return Self::Null;
+        }
+        format!("{digest:032x}").into()
+    }
+
+    /// A text where empty means "none" and becomes NULL.
+    pub fn text_or_null(text: impl AsRef<str> + Into<Self>) -> Self {
+        if text.as_ref().is_empty() {
+            Self::Null
+        } else {
+            text.into()
+        }
+    }
+
     /// Bytes in memory that it takes, for the limits on results.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()

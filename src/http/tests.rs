@@ -19,9 +19,10 @@ async fn site(limits: Limits, ready: bool) -> Site {
                 .map(|at| {
                     let reason = format!("reason<{at}>");
                     vec![
-                        reason.into(),
                         Value::Null,
+                        reason.into(),
                         Value::Int(at),
+                        Value::Null,
                         Value::Null,
                         Value::Null,
                     ]
@@ -125,8 +126,8 @@ async fn tables_as_json() {
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&body).unwrap(),
         serde_json::json!({ "table": "decisions", "rows": [
-            { "reason": "reason<2>", "target": null, "count": 2, "last_digest": null, "last_seen": null },
-            { "reason": "reason<1>", "target": null, "count": 1, "last_digest": null, "last_seen": null },
+            { "reason": "reason<2>", "target": null, "count": 2, "last_digest": null, "last_digest_text": null, "last_seen": null },
+            { "reason": "reason<1>", "target": null, "count": 1, "last_digest": null, "last_digest_text": null, "last_seen": null },
         ] })
     );
     let (_, _, body) = site.get("/api/decisions?offset=2").await;

@@ -15,7 +15,7 @@ fn sources(queries: usize) -> Sources {
                     if at % 2 == 0 { "ann" } else { "Bob" }.into(),
                 ];
                 row.resize(6, "".into());
-                row.resize(33, at.into());
+                row.resize(37, at.into());
                 row
             })
             .collect()

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::admin::value::Value;
+use crate::binlog::Binlog;
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -17,35 +20,42 @@ pub static TABLE: Table = Table {
         ),
         column(
             "state",
-            Type::Varchar(16),
-            "connecting, streaming, disconnected or unavailable.",
+            Type::Varchar(64),
+            "running, or the name of the reason why it is not.",
         ),
         column(
-            "reason",
-            Type::Varchar(64),
-            "Why it is not streaming; NULL when it is.",
+            "detail",
+            Type::Text,
+            "More words on that reason; NULL when it runs.",
         ),
+        column(
+            "server_uuid",
+            Type::Name(36),
+            "Identifier of the server that it reads; NULL while it reads none.",
+        ),
+        column("file", Type::Name(255), "Log file that is being read."),
         column(
             "position",
-            Type::Name(128),
-            "Position up to which events were taken in.",
+            Type::Name(64),
+            "Everything up to here has been taken in; NULL before the first event.",
         ),
+        column("gtid", Type::Name(160), "Last transaction taken in."),
         column(
-            "gtid",
-            Type::Name(255),
-            "Last transaction taken in; NULL without GTIDs.",
+            "lag_ms",
+            Type::Double,
+            "Last measured time from asking the server for its position until the stream had come there; NULL before the first.",
         ),
         column(
             "epoch",
             Type::BigInt,
-            "Moves on whenever changes may have been missed; results of older epochs are not used.",
+            "Moves on whenever changes may have been missed; what was made in an older epoch is not used.",
         ),
         column(
             "grant_epoch",
             Type::BigInt,
-            "Moves on whenever privileges may have changed.",
+            "Moves on whenever accounts or privileges may have changed.",
         ),
-        column("events", Type::BigInt, "Events taken in since start."),
+        column("events", Type::BigInt, "Events received since start."),
         column(
             "transactions",
             Type::BigInt,
@@ -59,33 +69,55 @@ pub static TABLE: Table = Table {
         column(
             "tables",
             Type::BigInt,
-            "Tables whose last change is remembered.",
+            "Tables whose last change is remembered by name.",
         ),
         column(
             "barriers",
             Type::BigInt,
-            "Questions for the current position sent to the server.",
+            "Questions for the current position that were sent to the server.",
         ),
         column(
-            "barrier_p99_us",
+            "barrier_callers",
             Type::BigInt,
-            "99th percentile of the time of such a question; NULL before the first.",
+            "Statements that were served by these questions.",
+        ),
+        column(
+            "barrier_us",
+            Type::BigInt,
+            "Time of the last such question; 0 before the first.",
         ),
         column(
             "reconnects",
             Type::BigInt,
             "How often the stream had to be opened again.",
         ),
-        column(
-            "silence_us",
-            Type::BigInt,
-            "Time since the last event or heartbeat.",
-        ),
-        column(
-            "last_error",
-            Type::Text,
-            "Last error of the stream; NULL when there was none.",
-        ),
     ],
     rows: |sources| Arc::new((sources.binlog)()),
 };
+
+/// The row of the log that is read from `backend`.
+pub fn source(backend: String, binlog: Arc<Binlog>) -> RowsFn {
+    Arc::new(move || {
+        let log = binlog.snapshot();
+        vec![vec![
+            backend.as_str().into(),
+            log.state.into(),
+            Value::text_or_null(log.detail),
+            log.server_uuid.into(),
+            log.file.into(),
+            log.position.map(|position| position.to_string()).into(),
+            log.gtid.map(|gtid| gtid.to_string()).into(),
+            log.lag_ms.into(),
+            log.epoch.into(),
+            log.grant_epoch.into(),
+            log.events.into(),
+            log.transactions.into(),
+            log.bytes.into(),
+            log.tables.into(),
+            log.barriers.into(),
+            log.barrier_waiters.into(),
+            log.barrier_us.into(),
+            log.reconnects.into(),
+        ]]
+    })
+}

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::backend::pool::Pool;
 
 /// See its description.
 pub static TABLE: Table = Table {
     schema: SCHEMA,
     name: "pools",
-    description: "One row per pool of backend connections: the whole, and one per user where users have pools of their own.",
+    description: "One row per backend user: connections lent, kept and waited for. Who logs in gets a connection of that user's.",
     columns: &[
         column("backend", Type::Name(255), "Backend address."),
-        column(
-            "user",
-            Type::Name(96),
-            "User whose connections these are; NULL for the sum over all users.",
-        ),
+        column("user", Type::Name(96), "User whose connections these are."),
         column(
             "active",
             Type::BigInt,
@@ -34,33 +32,52 @@ pub static TABLE: Table = Table {
         column(
             "connections_max",
             Type::BigInt,
-            "Limit on active + idle (pool.connections_max).",
+            "Limit on the connections of all users together (pool.connections_max).",
         ),
-        column(
-            "acquired",
-            Type::BigInt,
-            "Connections handed out since start.",
-        ),
+        column("opened", Type::BigInt, "Connections opened since start."),
         column(
             "reused",
             Type::BigInt,
-            "How many of those were idle ones, not new.",
-        ),
-        column("opened", Type::BigInt, "Connections opened since start."),
-        column("closed", Type::BigInt, "Connections closed since start."),
-        column(
-            "connect_errors",
-            Type::BigInt,
-            "Connects and logins that failed.",
+            "Logins served by a connection that was kept.",
         ),
         column(
-            "wait_timeouts",
+            "waits",
             Type::BigInt,
-            "Waits given up after pool.wait_ms_max.",
+            "Logins that had to wait for a place.",
         ),
-        column("waits", Type::BigInt, "Acquisitions that had to wait."),
-        column("wait_us", Type::BigInt, "Sum of waiting times."),
-        column("wait_max_us", Type::BigInt, "Longest waiting time."),
+        column("wait_us", Type::BigInt, "Sum of these waits."),
+        column("wait_max_us", Type::BigInt, "Longest of these waits."),
+        column(
+            "refused",
+            Type::BigInt,
+            "Logins turned away because no place came free in pool.wait_ms_max.",
+        ),
     ],
     rows: |sources| Arc::new((sources.pools)()),
 };
+
+/// The rows of a pool of connections to `backend`.
+pub fn source(backend: String, pool: Arc<Pool>) -> RowsFn {
+    let backend: Arc<str> = backend.into();
+    Arc::new(move || {
+        pool.snapshot()
+            .into_iter()
+            .map(|user| {
+                vec![
+                    (&backend).into(),
+                    user.user.into(),
+                    user.active.into(),
+                    user.idle.into(),
+                    user.waiting.into(),
+                    user.connections_max.into(),
+                    user.opened_total.into(),
+                    user.reused_total.into(),
+                    user.waits_total.into(),
+                    user.wait_us_sum.into(),
+                    user.wait_us_max.into(),
+                    user.refused_total.into(),
+                ]
+            })
+            .collect()
+    })
+}

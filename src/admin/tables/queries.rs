@@ -3,27 +3,30 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::admin::value::{Row, Value};
+use crate::analytics::{Analytics, QueryRow, ServedBy};
 
 /// See its description.
 pub static TABLE: Table = Table {
     schema: SCHEMA,
     name: "queries",
-    description: "One row per digest, user, app and schema: how often a statement ran, where its time went and who answered it. Times are client-visible: from the whole command read to the last byte handed to the client's socket.",
+    description: "One row per digest, user, app and schema: how often a statement ran, where its time went and who answered it. Times are what the client saw: from its whole request to the last byte handed to its socket.",
     columns: &[
         column(
             "digest",
             Type::Name(32),
-            "Identifier of the digest text: 32 hex digits. The same statement with other literals has the same digest; it is not the server's digest.",
+            "Identifier of the digest text, 32 hex digits: the same statement with other literals has the same one. Not the server's own digest. NULL for what found no row of its own.",
         ),
         column(
             "digest_text",
             Type::Text,
-            "The statement with literals replaced by ?, cut at statements.digest_text_bytes_max.",
+            "The statement with its literals as ?, cut at statements.digest_text_bytes_max.",
         ),
         column(
             "kind",
             Type::Varchar(32),
-            "What kind of statement it is: select, insert, begin, opaque ...",
+            "What kind of statement it is: select, insert, begin ...",
         ),
         column(
             "user",
@@ -38,7 +41,7 @@ pub static TABLE: Table = Table {
         column(
             "schema_name",
             Type::Name(64),
-            "Default schema it ran in; empty when none was chosen.",
+            "Default schema that it ran in; empty for none.",
         ),
         column(
             "executions",
@@ -61,68 +64,60 @@ pub static TABLE: Table = Table {
             Type::BigInt,
             "Rows changed, as the server reported them.",
         ),
-        column(
-            "received_bytes",
-            Type::BigInt,
-            "Bytes of the commands received from clients.",
-        ),
-        column(
-            "sent_bytes",
-            Type::BigInt,
-            "Bytes of the responses sent to clients.",
-        ),
-        column("total_us", Type::BigInt, "Sum of client-visible times."),
+        column("received_bytes", Type::BigInt, "Bytes of the requests."),
+        column("sent_bytes", Type::BigInt, "Bytes of the answers."),
+        column("total_us", Type::BigInt, "Sum of all times."),
         column("mean_us", Type::Double, "total_us / executions."),
         column(
             "p50_us",
             Type::BigInt,
-            "Median client-visible time; upper edge of its histogram bucket, at most 6.25 % too high.",
+            "Half of the executions took at most this; exact to 3.1 %.",
         ),
         column(
             "p95_us",
             Type::BigInt,
-            "95th percentile of the client-visible time, same precision as p50_us.",
+            "95 % of the executions took at most this; exact to 3.1 %.",
         ),
         column(
             "p99_us",
             Type::BigInt,
-            "99th percentile of the client-visible time, same precision as p50_us.",
+            "99 % of the executions took at most this; exact to 3.1 %.",
         ),
-        column("max_us", Type::BigInt, "Longest client-visible time."),
+        column("max_us", Type::BigInt, "The longest execution."),
         column(
             "queue_us",
             Type::BigInt,
-            "Sum of times spent waiting for a backend connection.",
+            "Sum of times waiting for a backend connection.",
         ),
         column(
             "backend_us",
             Type::BigInt,
-            "Sum of times from the command sent to the backend until its last byte.",
+            "Sum of times from the request sent to the backend until the last byte of its answer.",
         ),
         column(
             "first_byte_us",
             Type::BigInt,
-            "Sum of times from the command sent to the backend until its first byte.",
+            "Sum of times from the request sent to the backend until the first byte of its answer.",
         ),
         column(
             "drain_us",
             Type::BigInt,
-            "Sum of times spent waiting for slow clients to take their results.",
+            "Sum of times waiting for clients to take their answers.",
         ),
         column(
             "time_share",
             Type::Double,
-            "This row's share of total_us over all rows, 0 to 1.",
+            "This row's share of total_us over all rows, 0 to 1; NULL when nothing took time yet.",
         ),
         column(
             "no_index_used",
             Type::BigInt,
-            "Executions whose result carried the server's NO_INDEX_USED flag; NULL flags count as not carried.",
+            "Executions whose result carried the server's flag that no index was used.",
         ),
         column(
             "slow",
             Type::BigInt,
-            "Executions slower than analytics.slow_query_ms, or that the server flagged as slow.",
+            "Executions that took longer than analytics.slow_query_ms.",
         ),
         column(
             "by_backend",
@@ -141,9 +136,29 @@ pub static TABLE: Table = Table {
             "Executions answered by the proxy itself.",
         ),
         column(
+            "by_admin",
+            Type::BigInt,
+            "Executions answered by the virtual schema.",
+        ),
+        column(
+            "by_backend_us",
+            Type::BigInt,
+            "Sum of times of those that the backend answered.",
+        ),
+        column(
+            "by_view_us",
+            Type::BigInt,
+            "Sum of times of those answered from a view.",
+        ),
+        column(
+            "by_cache_us",
+            Type::BigInt,
+            "Sum of times of those answered from the result cache.",
+        ),
+        column(
             "last_reason",
             Type::Varchar(64),
-            "Why the last execution went where it went; see the table decisions.",
+            "Why the last execution went where it went; see decisions.",
         ),
         column(
             "first_seen",
@@ -154,3 +169,59 @@ pub static TABLE: Table = Table {
     ],
     rows: |sources| Arc::new((sources.queries)()),
 };
+
+/// The rows of what was observed.
+pub fn source(analytics: Arc<Analytics>) -> RowsFn {
+    Arc::new(move || {
+        let queries = analytics.queries();
+        let all_us: u64 = queries.iter().map(|query| query.total_us).sum();
+        queries
+            .iter()
+            .map(|query| row(query, all_us, analytics.reason(query.reason)))
+            .collect()
+    })
+}
+
+fn row(query: &QueryRow, all_us: u64, reason: &'static str) -> Row {
+    let of = |counts: &[u64], by: ServedBy| Value::from(counts.get(by.index()).copied());
+    let share = |part: f64, whole: u64| Value::from(part / whole as f64);
+    vec![
+        Value::digest(query.digest),
+        (&query.text).into(),
+        query.kind.into(),
+        (&query.user).into(),
+        (&query.app).into(),
+        (&query.schema).into(),
+        query.count.into(),
+        query.errors.into(),
+        query.warnings.into(),
+        query.rows.into(),
+        query.affected_rows.into(),
+        query.bytes_in.into(),
+        query.bytes_out.into(),
+        query.total_us.into(),
+        share(query.total_us as f64, query.count),
+        query.p50_us.into(),
+        query.p95_us.into(),
+        query.p99_us.into(),
+        query.max_us.into(),
+        query.queue_us.into(),
+        query.backend_us.into(),
+        query.first_byte_us.into(),
+        query.drain_us.into(),
+        share(query.total_us as f64, all_us),
+        query.no_index.into(),
+        query.slow.into(),
+        of(&query.served, ServedBy::Backend),
+        of(&query.served, ServedBy::View),
+        of(&query.served, ServedBy::Cache),
+        of(&query.served, ServedBy::Local),
+        of(&query.served, ServedBy::Admin),
+        of(&query.served_us, ServedBy::Backend),
+        of(&query.served_us, ServedBy::View),
+        of(&query.served_us, ServedBy::Cache),
+        Value::text_or_null(reason),
+        Value::unix_millis(query.first_ms),
+        Value::unix_millis(query.last_ms),
+    ]
+}

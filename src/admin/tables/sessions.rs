@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::admin::value::{Row, Value};
+use crate::analytics::{Analytics, SessionInfo};
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -13,51 +16,95 @@ pub static TABLE: Table = Table {
         column(
             "id",
             Type::BigInt,
-            "Connection id as the client knows it (CONNECTION_ID() through the proxy).",
+            "Connection id that the client was told; KILL takes it.",
         ),
         column(
             "user",
             Type::Name(96),
-            "User it logged in as; NULL before login.",
+            "User that it logged in as; empty before login.",
         ),
-        column("app", Type::Name(96), "Application name, see queries.app."),
+        column("app", Type::Name(96), "Application, see queries.app."),
         column("client", Type::Name(64), "Address and port of the client."),
         column(
             "schema_name",
             Type::Name(64),
-            "Default schema now; NULL when none.",
+            "Default schema now; empty for none.",
         ),
         column(
             "state",
-            Type::Varchar(32),
-            "login, idle, running, in_transaction, waiting or closing.",
+            Type::Varchar(16),
+            "login, idle, queued (waiting for a backend connection), running, sending or closing.",
         ),
         column(
-            "digest",
-            Type::Name(32),
-            "Digest of the statement that runs now or ran last; joins queries.digest.",
-        ),
-        column(
-            "state_us",
+            "state_ms",
             Type::BigInt,
             "How long it has been in this state.",
         ),
         column(
-            "in_transaction",
-            Type::Bool,
-            "1 while the server says that a transaction is open.",
+            "digest",
+            Type::Name(32),
+            "Digest of the statement that runs, or ran last; joins queries.digest. NULL before the first.",
+        ),
+        column(
+            "transaction_ms",
+            Type::BigInt,
+            "How long its transaction has been open; NULL when none is.",
+        ),
+        column(
+            "transaction_statements",
+            Type::BigInt,
+            "Statements of that transaction so far; NULL when none is open.",
         ),
         column(
             "backend_id",
             Type::BigInt,
-            "Connection id of the backend connection that it holds; NULL when none.",
+            "Connection id at the server of the connection that it holds; NULL when it holds none.",
         ),
         column("queries", Type::BigInt, "Statements run since login."),
-        column(
-            "connected_at",
-            Type::Datetime,
-            "When the connection was accepted (UTC).",
-        ),
+        column("received_bytes", Type::BigInt, "Bytes of its requests."),
+        column("sent_bytes", Type::BigInt, "Bytes of the answers to it."),
+        column("tls", Type::Bool, "1 when the client uses TLS."),
+        column("worker", Type::BigInt, "Worker thread that serves it."),
+        column("connected_at", Type::Datetime, "When it connected (UTC)."),
     ],
     rows: |sources| Arc::new((sources.sessions)()),
 };
+
+/// The rows of who is connected.
+pub fn source(analytics: Arc<Analytics>) -> RowsFn {
+    Arc::new(move || {
+        let now_ms = analytics.now_ms();
+        let sessions = analytics.sessions().list();
+        sessions
+            .iter()
+            .map(|session| row(session, now_ms))
+            .collect()
+    })
+}
+
+fn row(session: &SessionInfo, now_ms: u64) -> Row {
+    let identity = session.identity();
+    let backend_id = Some(session.backend_id.get()).filter(|id| *id != 0);
+    let opened_ms = Some(session.transaction.started_ms.get()).filter(|ms| *ms != 0);
+    vec![
+        session.id.into(),
+        identity.user.text().into(),
+        identity.app.text().into(),
+        session.client.to_string().into(),
+        identity.schema.text().into(),
+        session.state().label().into(),
+        now_ms.saturating_sub(session.since_ms()).into(),
+        Value::digest(session.digest().unwrap_or(0)),
+        opened_ms.map(|ms| now_ms.saturating_sub(ms)).into(),
+        opened_ms
+            .map(|_| session.transaction.statements.get())
+            .into(),
+        backend_id.into(),
+        session.queries.get().into(),
+        session.bytes_in.get().into(),
+        session.bytes_out.get().into(),
+        (session.tls.get() != 0).into(),
+        session.worker.into(),
+        Value::unix_millis(session.connected_ms),
+    ]
+}

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::admin::value::Value;
+use crate::config::Config;
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -26,16 +29,34 @@ pub static TABLE: Table = Table {
             Type::Varchar(16),
             "Unit of the value; NULL when it has none.",
         ),
+        column("allowed", Type::Text, "What the value may be."),
         column(
             "reloadable",
             Type::Bool,
             "1 when a change takes effect without a restart.",
         ),
-        column(
-            "description",
-            Type::Text,
-            "What the key does and what is allowed.",
-        ),
+        column("description", Type::Text, "What the key does."),
     ],
     rows: |sources| Arc::new((sources.settings)()),
 };
+
+/// The rows of a configuration.
+pub fn source(config: Arc<Config>) -> RowsFn {
+    Arc::new(move || {
+        config
+            .settings()
+            .into_iter()
+            .map(|setting| {
+                vec![
+                    setting.name.into(),
+                    setting.value.into(),
+                    setting.default.into(),
+                    Value::text_or_null(setting.unit),
+                    setting.allowed.into(),
+                    setting.reloadable.into(),
+                    setting.help.into(),
+                ]
+            })
+            .collect()
+    })
+}

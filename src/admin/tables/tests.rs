@@ -1,0 +1,178 @@
+//! Every table over real rooms: its rows are as wide as its columns, and their values are of the columns' types.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::admin::catalog::{self, Type};
+use crate::admin::{Sources, Value};
+use crate::analytics::{Analytics, Digest, PoolSample, QueryEvent, ServedBy};
+use crate::backend::control::{Control, ControlSettings};
+use crate::backend::pool::Pool;
+use crate::backend::probe::Probe;
+use crate::binlog::{Binlog, Unavailable};
+use crate::config::Config;
+
+fn sources() -> (Sources, Arc<Analytics>) {
+    let config = Arc::new(Config::default());
+    let analytics = Analytics::new(&config.analytics, 1);
+    let control = Control::new(ControlSettings::from_config(&config));
+    let backend = || "db.example:3306".to_owned();
+    let sources = Sources {
+        pools: pools::source(backend(), Pool::new(config.pool.clone())),
+        backends: backends::source(backend(), Probe::new(control)),
+        binlog: binlog::source(backend(), Binlog::unavailable(Unavailable::Starting)),
+        settings: settings::source(config),
+        ..Sources::of_analytics(&analytics)
+    };
+    (sources, analytics)
+}
+
+/// Two executions, one slow and wrong, by ann in shop, and a pool that was looked at twice.
+fn observe(analytics: &Arc<Analytics>) {
+    let recorder = analytics.recorder(0).unwrap();
+    let identity = analytics.identity("ann", "web", "shop");
+    let text: Arc<str> = "SELECT ?".into();
+    for (total_us, error, served_by) in [
+        (1_000, None, ServedBy::Backend),
+        (9_000_000, Some((1064u16, "wrong")), ServedBy::Cache),
+    ] {
+        let digest = Digest {
+            id: 0xAB,
+            text: &text,
+            kind: "select",
+        };
+        let mut event = QueryEvent::new(digest, &identity, Instant::now());
+        event.total_us = total_us;
+        event.error = error;
+        event.served_by = served_by;
+        event.reason = "plain_read";
+        recorder.record(&event);
+    }
+    for at_ms in [analytics.now_ms() - 1_000, analytics.now_ms()] {
+        analytics.pool().sample(PoolSample {
+            at_ms,
+            active: 3,
+            connections_max: 10,
+            ..PoolSample::default()
+        });
+    }
+}
+
+fn fits(kind: Type, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Int(_) => matches!(kind, Type::BigInt | Type::Bool | Type::Double),
+        Value::Real(_) => kind == Type::Double,
+        Value::Text(text) => match kind {
+            Type::Datetime => crate::admin::time::Moment::parse(text).is_some(),
+            kind => kind
+                .characters_max()
+                .is_some_and(|max| text.chars().count() <= max as usize),
+        },
+    }
+}
+
+#[tokio::test]
+async fn rows_fit_their_columns() {
+    let (sources, analytics) = sources();
+    observe(&analytics);
+    let client = "10.0.0.9:5555".parse().unwrap();
+    let identity = Arc::new(analytics.identity("ann", "web", "shop"));
+    let session = analytics
+        .sessions()
+        .register(7, client, 0, identity, analytics.now_ms() - 5_000);
+    session
+        .info()
+        .transaction
+        .started_ms
+        .set(analytics.now_ms() - 2_000);
+    let may_be_empty = ["pools", "views", "view_candidates", "cache"];
+    for table in catalog::TABLES {
+        let rows = (table.rows)(&sources);
+        assert!(
+            !rows.is_empty() || may_be_empty.contains(&table.name),
+            "{} is empty",
+            table.name
+        );
+        for row in rows.iter() {
+            assert_eq!(row.len(), table.columns.len(), "{}", table.name);
+            for (value, column) in row.iter().zip(table.columns) {
+                assert!(
+                    fits(column.kind, value),
+                    "{}.{}: {value:?}",
+                    table.name,
+                    column.name
+                );
+            }
+        }
+    }
+}
+
+fn cell(table: &str, sources: &Sources, column: &str) -> Value {
+    let table = catalog::find("tidegate", table).unwrap();
+    let at = table
+        .columns
+        .iter()
+        .position(|known| known.name == column)
+        .unwrap();
+    (table.rows)(sources)[0][at].clone()
+}
+
+#[tokio::test]
+async fn what_was_observed_is_shown() {
+    let (sources, analytics) = sources();
+    observe(&analytics);
+    let query = |column| cell("queries", &sources, column);
+    assert_eq!(query("digest"), "000000000000000000000000000000ab".into());
+    assert_eq!(
+        (query("executions"), query("errors"), query("slow")),
+        (2.into(), 1.into(), 1.into())
+    );
+    assert_eq!(
+        (query("by_backend"), query("by_cache"), query("by_view")),
+        (1.into(), 1.into(), 0.into())
+    );
+    assert_eq!(
+        (query("total_us"), query("max_us")),
+        (9_001_000.into(), 9_000_000.into())
+    );
+    assert_eq!(
+        (query("mean_us"), query("time_share")),
+        (4_500_500.0.into(), 1.0.into())
+    );
+    assert_eq!(query("last_reason"), "plain_read".into());
+    assert_eq!(cell("errors", &sources, "error_number"), 1064.into());
+    assert_eq!(cell("slow_queries", &sources, "served_by"), "cache".into());
+    assert_eq!(cell("pool_usage", &sources, "active_max"), 3.into());
+    assert_eq!(cell("backends", &sources, "state"), "unknown".into());
+    assert_eq!(cell("backends", &sources, "flavour"), Value::Null);
+    assert_eq!(cell("binlog", &sources, "state"), "binlog_starting".into());
+    assert_eq!(cell("binlog", &sources, "position"), Value::Null);
+}
+
+#[tokio::test]
+async fn an_open_transaction_is_a_row_and_goes_with_its_session() {
+    let (sources, analytics) = sources();
+    let client = "10.0.0.9:5555".parse().unwrap();
+    let identity = Arc::new(analytics.identity("ann", "web", "shop"));
+    let session = analytics
+        .sessions()
+        .register(7, client, 0, identity, analytics.now_ms());
+    assert!((sources.transactions)().is_empty());
+    assert_eq!(cell("sessions", &sources, "transaction_ms"), Value::Null);
+    session
+        .info()
+        .transaction
+        .started_ms
+        .set(analytics.now_ms() - 2_000);
+    session.info().transaction.busy_us.set(500_000);
+    let Value::Int(idle_us) = cell("transactions", &sources, "idle_us") else {
+        panic!()
+    };
+    assert!((1_500_000..2_000_000).contains(&idle_us), "{idle_us}");
+    assert_eq!(cell("transactions", &sources, "state"), "open".into());
+    drop(session);
+    assert!((sources.transactions)().is_empty());
+    assert!((sources.sessions)().is_empty());
+}
