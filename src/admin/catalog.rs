@@ -158,6 +158,7 @@ pub static TABLES: &[&Table] = &[
     &tables::views::TABLE,
     &tables::view_candidates::TABLE,
     &tables::cache::TABLE,
+    &tables::cache_totals::TABLE,
     &tables::binlog::TABLE,
     &tables::errors::TABLE,
     &tables::lost::TABLE,

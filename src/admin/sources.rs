@@ -39,6 +39,8 @@ pub struct Sources {
     pub view_candidates: RowsFn,
     /// Rows of `cache`.
     pub cache: RowsFn,
+    /// Rows of `cache_totals`.
+    pub cache_totals: RowsFn,
     /// Rows of `binlog`.
     pub binlog: RowsFn,
     /// Rows of `errors`.
@@ -65,6 +67,7 @@ impl Default for Sources {
             views: none.clone(),
             view_candidates: none.clone(),
             cache: none.clone(),
+            cache_totals: none.clone(),
             binlog: none.clone(),
             errors: none.clone(),
             lost: none.clone(),

@@ -4,6 +4,7 @@
 pub mod backends;
 pub mod binlog;
 pub mod cache;
+pub mod cache_totals;
 pub mod decisions;
 pub mod errors;
 pub mod lost;

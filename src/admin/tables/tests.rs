@@ -11,6 +11,7 @@ use crate::backend::control::{Control, ControlSettings};
 use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
 use crate::binlog::{Binlog, Unavailable};
+use crate::cache::{Cache, Settings};
 use crate::config::Config;
 
 fn sources() -> (Sources, Arc<Analytics>) {
@@ -18,7 +19,12 @@ fn sources() -> (Sources, Arc<Analytics>) {
     let analytics = Analytics::new(&config.analytics, 1);
     let control = Control::new(ControlSettings::from_config(&config));
     let backend = || "db.example:3306".to_owned();
+    let log = Binlog::unavailable(Unavailable::Starting);
+    let settings = Settings::from(&config.cache);
+    let cached = Cache::new(settings, log, tokio::runtime::Handle::current());
     let sources = Sources {
+        cache: cache::source(cached.clone(), 100),
+        cache_totals: cache_totals::source(cached),
         pools: pools::source(backend(), Pool::new(config.pool.clone())),
         backends: backends::source(backend(), Probe::new(control)),
         binlog: binlog::source(backend(), Binlog::unavailable(Unavailable::Starting)),
