@@ -4,7 +4,9 @@
 #[path = "../support/lib.rs"]
 mod support;
 
+mod differential;
 mod digest;
+mod failures;
 mod harness;
 mod views_build;
 mod wire;

@@ -18,6 +18,7 @@
 pub mod mysql;
 pub mod process;
 pub mod tidegate;
+pub mod wire;
 
 pub use mysql::{APP_PASSWORD, APP_USER, MySql};
 pub use process::wait_until;

@@ -1,0 +1,81 @@
+-- Statements that change rows and tables: counts, generated keys, warnings, info texts.
+
+CREATE TABLE a (id INT PRIMARY KEY AUTO_INCREMENT, k INT NOT NULL, v VARCHAR(5), UNIQUE (k));
+
+INSERT INTO a (k, v) VALUES (1, 'one'), (2, 'two'), (3, 'three');
+
+INSERT INTO a (k, v) VALUES (4, 'four');
+
+SELECT LAST_INSERT_ID(), ROW_COUNT();
+
+INSERT IGNORE INTO a (k, v) VALUES (1, 'again'), (5, 'much too long');
+
+SHOW WARNINGS;
+
+SHOW COUNT(*) WARNINGS;
+
+INSERT INTO a (k, v) VALUES (1, 'dup') ON DUPLICATE KEY UPDATE v = 'up';
+
+REPLACE INTO a (k, v) VALUES (2, 'rep');
+
+UPDATE a SET v = 'x' WHERE k IN (1, 2, 99);
+
+UPDATE a SET v = 'x' WHERE k IN (1, 2, 99);
+
+DELETE FROM a WHERE k = 3;
+
+-- parameters: 10, 'ten'
+-- parameters: 11, NULL
+INSERT INTO a (k, v) VALUES (?, ?);
+
+-- prepared
+SELECT * FROM a ORDER BY k;
+
+-- file: 20,aa\n21,bb\n22,waytoolong\n1,dup\n
+LOAD DATA LOCAL INFILE 'any' INTO TABLE a FIELDS TERMINATED BY ',' (k, v);
+
+SHOW WARNINGS;
+
+LOAD DATA LOCAL INFILE 'empty' INTO TABLE a FIELDS TERMINATED BY ',' (k, v);
+
+CREATE TABLE b LIKE a;
+
+INSERT INTO b SELECT * FROM a;
+
+ALTER TABLE b ADD COLUMN w INT DEFAULT 7, DROP COLUMN v;
+
+TRUNCATE TABLE b;
+
+SELECT SQL_CALC_FOUND_ROWS k FROM a ORDER BY k LIMIT 1;
+
+SELECT FOUND_ROWS();
+
+CREATE TABLE IF NOT EXISTS a (id INT);
+
+SHOW WARNINGS;
+
+DROP TABLE IF EXISTS nothing, b;
+
+CHECKSUM TABLE a;
+
+ANALYZE TABLE a;
+
+SHOW CREATE TABLE a;
+
+SHOW TABLES;
+
+SHOW FULL COLUMNS FROM a;
+
+DESCRIBE a;
+
+EXPLAIN SELECT k FROM a WHERE k = 1;
+
+DO 1;
+
+SELECT 1 INTO @x;
+
+HANDLER a OPEN;
+
+HANDLER a READ k = (1);
+
+HANDLER a CLOSE;
