@@ -37,6 +37,15 @@ pub struct Progress {
     pub retries: AtomicU64,
 }
 
+impl Progress {
+    /// Rows read of those that the statistics promised, in percent; at most 99, since they are estimates.
+    pub fn percent(&self) -> u8 {
+        let read = self.base_rows.load(Ordering::Relaxed);
+        let all = self.base_rows_estimated.load(Ordering::Relaxed).max(1);
+        u8::try_from((read.saturating_mul(100) / all).min(99)).unwrap_or(99)
+    }
+}
+
 /// What a build may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

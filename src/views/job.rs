@@ -263,7 +263,6 @@ impl Job {
             if matches!(tried.engine, EngineUse::Proven(_)) {
                 sqls.extend(secondary::hinted(&sample.view_sql, Engine::Secondary));
             }
-            let sqls: Vec<&str> = sqls.iter().map(String::as_str).collect();
             let outcome = match shadow::settle(&mut link, &sample.env, &sample.schema).await {
                 Ok(()) => shadow::compare(&mut link, &sample.base_sql, &sqls).await,
                 Err(error) => Err(error),

@@ -134,6 +134,28 @@ impl Leader {
             .collect())
     }
 
+    /// Gives the lock up.
+    pub async fn release(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+}
+
+/// The list of views on the backend: for people, and for the numbers it hands out.
+#[derive(Debug, Clone)]
+pub struct List {
+    schema: String,
+}
+
+impl List {
+    /// The list in this schema.
+    pub fn new(schema: &str) -> Self {
+        Self {
+            schema: schema.to_owned(),
+        }
+    }
+
     /// Lists a new view and returns its number.
     ///
     /// # Errors
@@ -177,13 +199,6 @@ impl Leader {
     pub async fn strike(&self, link: &mut Link, id: u64) -> Result<(), ViewsError> {
         let sql = format!("DELETE FROM {}.`views` WHERE id={id}", quoted(&self.schema));
         link.run(&sql, SHORT).await.map(drop)
-    }
-
-    /// Gives the lock up.
-    pub async fn release(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.close().await;
-        }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Sample {
     /// The client's own bytes.
     pub base_sql: Vec<u8>,
     /// The rewritten statement.
-    pub view_sql: String,
+    pub view_sql: Vec<u8>,
     /// The client's session variables.
     pub env: Arc<SessionEnv>,
     /// The client's default schema; empty for none.
@@ -75,7 +75,7 @@ pub async fn settle(link: &mut Link, env: &SessionEnv, schema: &str) -> Result<(
 pub async fn compare(
     link: &mut Link,
     base_sql: &[u8],
-    view_sqls: &[&str],
+    view_sqls: &[Vec<u8>],
 ) -> Result<Vec<Compared>, ViewsError> {
     let began = Instant::now();
     let Some(base) = link.answer(base_sql, LIMITS, SAMPLE_MAX).await? else {
@@ -99,10 +99,10 @@ async fn compare_one(
     link: &mut Link,
     base: &Answer,
     base_us: u64,
-    view_sql: &str,
+    view_sql: &[u8],
 ) -> Result<Compared, ViewsError> {
     let began = Instant::now();
-    match link.answer(view_sql.as_bytes(), LIMITS, SAMPLE_MAX).await {
+    match link.answer(view_sql, LIMITS, SAMPLE_MAX).await {
         Ok(Some(view)) => Ok(match difference(base, &view) {
             Some(words) => Compared::Different(words),
             None => Compared::Equal {

@@ -1,12 +1,17 @@
 //! Building views on a real server: what is stored equals what one GROUP BY over the base table gives.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
+use tidegate::backend::control::{Control, ControlSettings, ControlTls};
 use tidegate::views::build::{self, Limits, Order, Progress};
 use tidegate::views::connection::{ChunkReads, Link, ViewsError};
 use tidegate::views::definition::{BaseTable, Definition, MeasureFunction, ViewEnv};
 use tidegate::views::keyset::{KeyPart, Keyset};
+use tidegate::views::leader::{Leader, List};
+use tidegate::views::secondary::{self, Engine};
 
 use crate::support::MySql;
 use crate::support::mysql::cells;
@@ -183,4 +188,179 @@ async fn chunks_add_up_to_one_group_by() {
             "x, X and x-blank are equal but not the same"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_build_never_hurts_writers() {
+    let server = MySql::shared();
+    let schema = server.schema("writers");
+    let mut conn = server.connect(&schema).await;
+    hard_table(&mut conn, 20_000).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|seed| tokio::spawn(write_backwards(schema.clone(), seed, Arc::clone(&stop))))
+        .collect();
+    let definition = definition(&schema, &["`kind`", "DATE(`dt`)"]);
+    let mut builds = 0;
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        let table = format!("`{schema}`.`v9_{builds}`");
+        let chosen = limits(reads_under_test());
+        build(server, &definition, &table, chosen, &|| Ok(()))
+            .await
+            .unwrap();
+        builds += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut commits = 0;
+    for writer in writers {
+        let (done, errors) = writer.await.unwrap();
+        assert_eq!(errors, Vec::<String>::new(), "after {builds} builds");
+        commits += done;
+    }
+    assert!(
+        builds > 2 && commits > 100,
+        "{builds} builds, {commits} commits"
+    );
+}
+
+/// How the product's builds read. `Locking` makes the test above fail: that is why they do not lock.
+fn reads_under_test() -> ChunkReads {
+    match std::env::var("VIEWS_TEST_READS").as_deref() {
+        Ok("locking") => ChunkReads::Locking,
+        _ => ChunkReads::default(),
+    }
+}
+
+/// Transactions that change a few rows each, from high keys to low: the opposite of a build's order.
+async fn write_backwards(schema: String, seed: u32, stop: Arc<AtomicBool>) -> (u32, Vec<String>) {
+    let mut conn = MySql::shared().connect(&schema).await;
+    let (mut commits, mut errors) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) && errors.is_empty() {
+        let mut statements = vec!["BEGIN".to_owned()];
+        let mut keys: Vec<u32> = (0..5)
+            .map(|n| (commits * 7919 + seed * 104_729 + n * 3_571) % 97)
+            .collect();
+        keys.sort_unstable_by(|one, two| two.cmp(one));
+        for key in keys {
+            statements.push(format!(
+                "UPDATE hard SET units = units + 1 WHERE a = 'k{key}' ORDER BY a DESC, b DESC LIMIT 20"
+            ));
+        }
+        statements.push("COMMIT".to_owned());
+        for sql in statements {
+            match conn.query_drop(&sql).await {
+                Ok(()) => {}
+                // Writers may deadlock among themselves: not with the same order of keys.
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        commits += 1;
+    }
+    (commits, errors)
+}
+
+#[tokio::test]
+async fn one_proxy_leads_and_clears_what_another_left() {
+    let server = MySql::start(&[]);
+    let control = control(&server);
+    let mut one = Leader::new(Arc::clone(&control), "tide");
+    let mut two = Leader::new(Arc::clone(&control), "tide");
+    assert!(one.hold().await.unwrap());
+    assert!(!one.hold().await.unwrap());
+    assert!(matches!(two.hold().await, Err(ViewsError::Stopped)));
+    let mut link = one.connect().await.unwrap();
+    assert_eq!(one.set_up(&mut link).await.unwrap(), Vec::<String>::new());
+    let list = List::new("tide");
+    let definition = definition("shop", &["`kind`"]);
+    let first = list.list(&mut link, &definition).await.unwrap();
+    let second = list.list(&mut link, &definition).await.unwrap();
+    assert!(second > first);
+    let comment = tidegate::views::storage::TABLE_COMMENT;
+    server.run(&format!(
+        "CREATE TABLE tide.v1_1 (a INT PRIMARY KEY) COMMENT='{comment}'; \
+         CREATE TABLE tide.v1_2 (a INT PRIMARY KEY); \
+         CREATE TABLE tide.keep (a INT PRIMARY KEY) COMMENT='{comment}'"
+    ));
+    // The leader dies; the next one takes over, drops what is surely ours and hands out new numbers.
+    server.run(&format!("KILL {}", lock_holder(&server)));
+    assert!(one.hold().await.is_err());
+    assert!(two.hold().await.unwrap());
+    two.set_up(&mut link).await.unwrap();
+    assert_eq!(server.run("SHOW TABLES IN tide"), "keep\nv1_2\nviews\n");
+    assert_eq!(server.run("SELECT COUNT(*) FROM tide.views"), "0\n");
+    assert!(list.list(&mut link, &definition).await.unwrap() > second);
+    assert!(matches!(one.hold().await, Err(ViewsError::Stopped)));
+}
+
+/// The connection that holds a named lock.
+fn lock_holder(server: &MySql) -> String {
+    server
+        .run(
+            "SELECT PROCESSLIST_ID FROM performance_schema.metadata_locks JOIN performance_schema.threads \
+             ON OWNER_THREAD_ID=THREAD_ID WHERE OBJECT_TYPE='USER LEVEL LOCK'",
+        )
+        .trim()
+        .to_owned()
+}
+
+fn control(server: &MySql) -> Arc<Control> {
+    let wait = Duration::from_secs(5);
+    Control::new(
+        ControlSettings::from_url(&server.root_url(), ControlTls::Preferred, wait).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_secondary_engine_is_believed_only_when_it_has_loaded() {
+    let server = MySql::start_with_mock(&[]);
+    server.run(
+        "CREATE DATABASE d; CREATE TABLE d.v1_1 (a INT PRIMARY KEY); INSERT INTO d.v1_1 VALUES (1)",
+    );
+    let mut link = Link::new(server.connect_root().await);
+    link.settle(&ViewEnv::default(), ChunkReads::default())
+        .await
+        .unwrap();
+    let table = "`d`.`v1_1`";
+    // No such engine: the server says OK twice, and only a warning tells.
+    let unknown = secondary::load(&mut link, "d", "v1_1", table, "NOSUCH").await;
+    assert!(
+        matches!(unknown, Err(ViewsError::Unsupported(_))),
+        "{unknown:?}"
+    );
+    secondary::unload(&mut link, table).await.unwrap();
+    // A reader's open transaction: the wait is short, and readers are not kept behind it.
+    let mut reader = server.connect_root().await;
+    reader
+        .query_drop("BEGIN; SELECT * FROM d.v1_1")
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let blocked = secondary::load(&mut link, "d", "v1_1", table, "MOCK").await;
+    assert!(
+        blocked.as_ref().is_err_and(ViewsError::is_lock),
+        "{blocked:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(15));
+    reader.query_drop("COMMIT").await.unwrap();
+    secondary::load(&mut link, "d", "v1_1", table, "MOCK")
+        .await
+        .unwrap();
+    // The mock answers with nothing; the InnoDB copy is still there.
+    for (engine, rows) in [(Engine::Secondary, 0), (Engine::InnoDb, 1)] {
+        let sql = secondary::hinted(b"SELECT a FROM d.v1_1", engine).unwrap();
+        let short = Duration::from_secs(5);
+        let answer = link.answer(&sql, (10, 1000), short).await.unwrap().unwrap();
+        assert_eq!(answer.rows.len(), rows, "{engine:?}");
+    }
+    secondary::unload(&mut link, table).await.unwrap();
+    let forced = secondary::hinted(b"SELECT a FROM d.v1_1", Engine::Secondary).unwrap();
+    let refused = link
+        .answer(&forced, (10, 1000), Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.code().is_some_and(secondary::is_refusal),
+        "{refused}"
+    );
 }
