@@ -346,6 +346,12 @@ impl Binlog {
         (log.epoch() > 0).then(|| log.last_change(table).clone())
     }
 
+    /// The last position at which the definition of a table may have changed; `None` before the stream started.
+    pub fn last_definition(&self, table: &TableKey) -> Option<Position> {
+        let log = self.log.read();
+        (log.epoch() > 0).then(|| log.last_definition(table))
+    }
+
     /// Everything up to here has been recorded; positions compare within `epoch()` only.
     pub fn processed(&self) -> Position {
         self.log.read().processed()

@@ -42,7 +42,7 @@ use crate::shutdown::Shutdown;
 use crate::sql::env::SessionEnv;
 use crate::sql::{DigestScratch, Statement};
 use observed::{Memo, ObservedKey, Statements, Timing, Variant};
-use pattern::literal::{Check, ParameterValue};
+use pattern::check::{Check, ParameterValue};
 use refusal::Refusal;
 use registry::{EngineUse, Published, Registry};
 use secondary::Engine;

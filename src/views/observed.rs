@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::Question;
 use super::advisor::Window;
-use super::pattern::literal::ParameterValue;
+use super::pattern::check::ParameterValue;
 use super::plan::{Found, Plan, inlined};
 use super::refusal::Refusal;
 use crate::binlog::TableKey;

@@ -268,10 +268,11 @@ impl Keeper {
 
     /// The log as read so far.
     fn asof(&self) -> Asof {
-        self.views.binlog.with_log(|log| Asof {
-            epoch: log.epoch(),
-            position: log.processed(),
-        })
+        // The epoch first: should it move in between, the pair holds for nothing.
+        Asof {
+            epoch: self.views.binlog.epoch(),
+            position: self.views.binlog.processed(),
+        }
     }
 
     /// Takes the description of a table from the catalog.
@@ -283,9 +284,8 @@ impl Keeper {
         let asof = self.asof();
         let binlog = Arc::clone(&self.views.binlog);
         let holds = move |then: Asof, key: &TableKey| {
-            binlog.with_log(|log| {
-                log.epoch() == then.epoch && log.last_definition(key) <= then.position
-            })
+            let defined = binlog.last_definition(key);
+            defined.is_some_and(|at| at <= then.position) && binlog.epoch() == then.epoch
         };
         self.link().await?;
         let Some(link) = self.link.as_mut() else {
@@ -335,10 +335,12 @@ impl Keeper {
         let mut doubtful = Vec::new();
         for entry in &mut self.book {
             let key = &entry.info.key;
-            let (epoch, change, defined) = binlog.with_log(|log| {
-                let change = log.last_change(key).position;
-                (log.epoch(), change, log.last_definition(key))
-            });
+            let change = binlog.last_change(key).map(|change| change.position);
+            let defined = binlog.last_definition(key);
+            let epoch = binlog.epoch();
+            let (Some(change), Some(defined)) = (change, defined) else {
+                continue;
+            };
             if entry.last_change != Some(change) {
                 if entry.last_change.is_some() {
                     entry.life.table_changed(now_ms);

@@ -9,4 +9,5 @@ mod digest;
 mod failures;
 mod harness;
 mod views_build;
+mod views_life;
 mod wire;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use tidegate::backend::control::{Control, ControlSettings, ControlTls};
+use tidegate::backend::control::{Control, ControlSettings};
+use tidegate::config::Config;
 use tidegate::views::build::{self, Limits, Order, Progress};
 use tidegate::views::connection::{ChunkReads, Link, ViewsError};
 use tidegate::views::definition::{BaseTable, Definition, MeasureFunction, ViewEnv};
@@ -305,10 +306,14 @@ fn lock_holder(server: &MySql) -> String {
 }
 
 fn control(server: &MySql) -> Arc<Control> {
-    let wait = Duration::from_secs(5);
-    Control::new(
-        ControlSettings::from_url(&server.root_url(), ControlTls::Preferred, wait).unwrap(),
-    )
+    Control::new(ControlSettings::from_config(&config(server)))
+}
+
+/// A configuration whose backend is this server.
+pub fn config(server: &MySql) -> Config {
+    let mut config = Config::default();
+    config.backend.url = server.root_url().trim_end_matches('/').parse().unwrap();
+    config
 }
 
 #[tokio::test]
