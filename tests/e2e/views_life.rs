@@ -151,8 +151,9 @@ impl Room {
             }
             assert!(
                 Instant::now() < until,
-                "no view answers {sql}: {by:?}\n{:#?}",
-                self.views.snapshot()
+                "no view answers {sql}: {by:?}\n{:#?}\n{:#?}",
+                self.views.snapshot(),
+                self.binlog.snapshot()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -319,9 +319,15 @@ impl Converter<'_> {
         self.column(identifier(column)?)
     }
 
+    /// Whether the client quoted a name; the tree's own mark does not say.
+    fn is_quoted(&self, ident: &ast::Ident) -> bool {
+        let Location { line, column } = ident.span.start;
+        matches!(self.places.byte_at(line, column), None | Some(b'`' | b'"'))
+    }
+
     fn call(&self, call: &ast::Function, clause: Clause) -> Converted {
         let name = match call.name.0.as_slice() {
-            [ast::ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => ident,
+            [ast::ObjectNamePart::Identifier(ident)] if !self.is_quoted(ident) => ident,
             _ => return Err(Refusal::Function),
         };
         if call.over.is_some() {
