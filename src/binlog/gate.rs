@@ -254,6 +254,8 @@ impl Binlog {
     pub async fn fill_start(&self, tables: &[TableKey]) -> Result<FillToken, GateError> {
         self.available().map_err(GateError::Unavailable)?;
         let deadline = Instant::now() + step_max();
+        // Not needed for the proof: it only keeps a commit that is already there from spoiling the fill at its end.
+        self.barrier_processed(deadline).await?;
         let watched = match self.known_families(tables) {
             Some(watched) => watched,
             None => self.watch(tables, deadline).await?,

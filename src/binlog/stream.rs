@@ -20,6 +20,10 @@ use crate::shutdown::Shutdown;
 
 /// Longest time for one of the statements before the dump begins.
 const SETUP_MS_MAX: u64 = 5_000;
+/// Error of a dump that cannot begin or go on: purged, reset, shortened, another file of that name.
+const LOG_UNREADABLE: u16 = 1236;
+/// Where the first event of a file stands.
+const FIRST_OFFSET: u64 = 4;
 /// Longest pause between two looks at the commits that were in flight at the start.
 const SETTLE_MS_MAX: u64 = 500;
 
@@ -30,6 +34,8 @@ struct Stopped {
     detail: String,
     /// Whether the next connection may try to continue.
     resumable: bool,
+    /// The server cannot read its log from where it was asked to.
+    unreadable: bool,
 }
 
 impl Stopped {
@@ -38,6 +44,7 @@ impl Stopped {
             reason,
             detail: detail.to_string(),
             resumable: true,
+            unreadable: false,
         }
     }
 
@@ -59,8 +66,10 @@ impl From<ReadFailure> for Stopped {
                 } else {
                     Unavailable::Reconnecting
                 };
-                // Purged, reset or shortened: whatever it was, the next attempt has to prove that the log goes on.
-                Self::new(reason, error)
+                Self {
+                    unreadable: error.server_code() == Some(LOG_UNREADABLE),
+                    ..Self::new(reason, error)
+                }
             }
             ReadFailure::End => Self::new(Unavailable::Reconnecting, failure),
             ReadFailure::Malformed(_) => Self::lost(failure),
@@ -140,8 +149,10 @@ async fn follow(binlog: &Arc<Binlog>, past: &mut Option<Past>) -> Stopped {
         Some(follower) => follower,
         None => Follower::begin(binlog, &server, &status),
     };
-    let stopped = follower.dump(&mut conn).await;
-    *past = Some(follower.into_past());
+    let mut stopped = follower.dump(&mut conn).await;
+    // Once the stream ran, the next attempt decides: it has to prove that the log goes on.
+    stopped.resumable &= !(stopped.unreadable && follower.proof.is_some());
+    *past = follower.into_past();
     stopped
 }
 
@@ -216,19 +227,13 @@ struct Follower<'b> {
     opening: Option<Anchor>,
     /// A compressed transaction that ended inside its payload; it counts at the end of that.
     unpacked: Option<Ended>,
+    /// A new epoch is due with the first event: until then the server may still refuse the dump.
+    fresh: bool,
 }
 
 impl<'b> Follower<'b> {
     /// A new epoch from the end of the log.
     fn begin(binlog: &'b Arc<Binlog>, server: &Arc<Server>, status: &Status) -> Self {
-        let epoch = {
-            let mut log = binlog.log.write();
-            log.begin(status.position);
-            log.epoch()
-        };
-        tracing::info!(position = %status.position, epoch, "log stream begins");
-        let settling = binlog.clone();
-        tokio::spawn(async move { settle(&settling, epoch).await });
         Self {
             binlog,
             server: server.clone(),
@@ -240,6 +245,7 @@ impl<'b> Follower<'b> {
             anchor: None,
             opening: None,
             unpacked: None,
+            fresh: true,
         }
     }
 
@@ -273,16 +279,17 @@ impl<'b> Follower<'b> {
             anchor: past.anchor,
             opening: None,
             unpacked: None,
+            fresh: false,
         })
     }
 
-    fn into_past(self) -> Past {
-        Past {
+    fn into_past(self) -> Option<Past> {
+        (!self.fresh).then_some(Past {
             server: self.server,
             transactions: self.transactions,
             anchor: self.anchor,
             executed: self.executed,
-        }
+        })
     }
 
     /// Asks for the log from `position` and reads it until something ends it.
@@ -324,7 +331,7 @@ impl<'b> Follower<'b> {
 
     /// Tells everybody how far the log was recorded, once the dump has shown to be a continuation.
     fn publish(&self) {
-        if self.proof.is_some() || self.position < self.recorded {
+        if self.fresh || self.proof.is_some() || self.position < self.recorded {
             return;
         }
         let mark = self.binlog.with_log(|log| Mark {
@@ -340,13 +347,32 @@ impl<'b> Follower<'b> {
         self.binlog.set_up(&self.server);
     }
 
+    fn begin_epoch(&mut self) {
+        self.fresh = false;
+        let epoch = {
+            let mut log = self.binlog.log.write();
+            log.begin(self.position);
+            log.epoch()
+        };
+        tracing::info!(position = %self.position, epoch, "log stream begins");
+        let settling = self.binlog.clone();
+        tokio::spawn(async move { settle(&settling, epoch).await });
+    }
+
     fn event(&mut self, raw: &Raw<'_>) -> Result<(), Stopped> {
         self.binlog.counters.events.fetch_add(1, Relaxed);
+        if self.fresh {
+            self.begin_epoch();
+        }
         let event = raw.event();
         if let LogEvent::Rotate { offset, file } = &event {
             return self.rotate(raw, *offset, file);
         }
         let start = self.position;
+        if raw.header.kind == kind::FORMAT_DESCRIPTION && start.offset != FIRST_OFFSET {
+            // A dump that starts inside a file begins with that file's head: it is not where we are.
+            return Ok(());
+        }
         if raw.inner {
             if let Some(ended) = self.gather(&event)? {
                 self.unpacked = Some(ended);
@@ -437,7 +463,7 @@ impl<'b> Follower<'b> {
             self.position.offset = next_offset(self.position.offset, &raw.header)?;
             return Ok(());
         }
-        let follows = number == self.position.file.wrapping_add(1) && offset == 4;
+        let follows = number == self.position.file.wrapping_add(1) && offset == FIRST_OFFSET;
         if next != self.position && !follows {
             return Err(Stopped::lost(format!(
                 "the log jumps from {} to {next}",

@@ -5,6 +5,7 @@
 mod support;
 
 mod differential;
+mod binlog;
 mod digest;
 mod failures;
 mod harness;

@@ -1,0 +1,3 @@
+//! What the gate's argument takes for granted of a server, measured on this one.
+
+use super::*;
