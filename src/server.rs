@@ -5,7 +5,7 @@ use crate::backend::connection::{Login, ServerConnection};
 use crate::backend::control::{Control, ControlError, ControlSettings};
 use crate::backend::pool::Pool;
 use crate::backend::target::Target;
-use crate::binlog::{Binlog, Unavailable};
+use crate::binlog::{Binlog, BinlogSettings};
 use crate::config::{Config, TlsMode};
 use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
@@ -153,6 +153,7 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let control = Control::new(ControlSettings::from_config(&config));
+    let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), &stop);
     Ok(Arc::new(Rooms {
         shutdown: stop,
         tls,
@@ -166,7 +167,7 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
         facts: ArcSwapOption::empty(),
         pool: Pool::new(config.pool.clone()),
         control,
-        binlog: Binlog::unavailable(Unavailable::Starting),
+        binlog,
         statements: StatementCache::new(config.statements.cache_entries_max as u64),
         analytics: Analytics::new(&config.analytics, workers),
         admin_account: admin_account(&config),
