@@ -293,14 +293,7 @@ impl Binlog {
         let mut pause = Duration::from_micros(SEE_US_MIN);
         loop {
             let visible = self.with_log(ChangeLog::visible);
-<<<<<<< HEAD
-            // Collected, because an iterator held over an await keeps the future from being Send.
-            let unseen = |change: &&Change| change.position > visible;
-            let left: Vec<&Change> = changes.iter().filter(unseen).collect();
-            if left.is_empty() {
-=======
             if changes.iter().all(|c| c.position <= visible) {
->>>>>>> c498438 (Views: the room's life on a real server: change, DDL, killed backend, mock engine, refusals)
                 return Ok(());
             }
             let answer = self.ask(deadline).await?;
