@@ -4,8 +4,9 @@
 #[path = "../support/lib.rs"]
 mod support;
 
-mod differential;
 mod binlog;
+mod cache_gate;
+mod differential;
 mod digest;
 mod failures;
 mod harness;
