@@ -9,6 +9,8 @@ use super::{ProtocolError, Result, capability};
 const PROTOCOL_VERSION: u8 = 10;
 /// Length of a TLS request, and of the fixed head of a handshake response.
 const SSL_REQUEST_BYTES: usize = 32;
+/// More attributes than this are refused; drivers send about ten.
+const ATTRIBUTES_MAX: usize = 1024;
 /// The server's own limit on the sum of connection attributes.
 pub const ATTRIBUTES_BYTES_MAX: usize = 65_536;
 
@@ -193,6 +195,10 @@ fn read_attributes(cursor: &mut Cursor<'_>) -> Option<Attributes> {
     );
     let mut attributes = Vec::new();
     while !inner.is_empty() {
+        // Empty names and values cost a byte on the wire and much more here.
+        if attributes.len() >= ATTRIBUTES_MAX {
+            return None;
+        }
         attributes.push((
             inner.lenenc_bytes()?.to_vec(),
             inner.lenenc_bytes()?.to_vec(),

@@ -183,6 +183,11 @@ fn response_round_trip_keeps_attributes_in_order() {
         }
     }
     assert_eq!(response().attribute(b"b"), Some(&b"2"[..]));
+    let mut many = response();
+    many.attributes = vec![Default::default(); 1025];
+    let mut out = Vec::new();
+    many.write(&mut out);
+    assert!(HandshakeResponse::parse(&out).is_err());
     assert!(HandshakeResponse::parse(&[0; 40]).is_err());
     let shown = format!("{:?}", response());
     assert!(
