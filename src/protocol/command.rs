@@ -174,7 +174,8 @@ impl Command {
     }
 }
 
-/// Flag of [`Execute::flags`]: the parameter count is on the wire (only with query attributes).
+/// Flag of [`Execute::flags`]: the parameter count is on the wire although the statement has no parameters (only with query
+/// attributes).
 pub const EXECUTE_PARAMETER_COUNT_AVAILABLE: u8 = 0x08;
 /// Flag of [`Execute::flags`]: open a read-only cursor.
 pub const EXECUTE_CURSOR_READ_ONLY: u8 = 0x01;
@@ -358,7 +359,10 @@ impl<'a> Execute<'a> {
 
     fn parameter_fields(&self, caps: u32, declared: usize) -> Option<Parameters<'a>> {
         let named = caps & capability::QUERY_ATTRIBUTES != 0;
-        let counted = named && self.flags & EXECUTE_PARAMETER_COUNT_AVAILABLE != 0;
+        // The flag speaks for attributes alone: a statement with parameters of its own always brings the count.
+        // MySQL Connector/Python sends it so, and the server (9.7.4) reads it so.
+        let flagged = self.flags & EXECUTE_PARAMETER_COUNT_AVAILABLE != 0;
+        let counted = named && (declared > 0 || flagged);
         let mut cursor = Cursor::new(self.parameters);
         let mut count = declared;
         if counted {

@@ -243,6 +243,16 @@ fn query_attributes() {
     assert_eq!(QueryBody::parse(b"SELECT 3", 0).unwrap().text, b"SELECT 3");
 }
 
+/// With query attributes negotiated the count stands before the parameters, whatever the flag says.
+#[test]
+fn executes_count_their_parameters_without_the_flag() {
+    // One parameter, a TINY of 7, with an empty name; no attribute, so no flag.
+    let body = [5, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0x01, 0, 0, 7];
+    let execute = Execute::parse(&body).unwrap();
+    let parameters = execute.parameters(capability::QUERY_ATTRIBUTES, 1).unwrap();
+    assert_eq!((parameters.count, parameters.values), (1, &[7][..]));
+}
+
 #[test]
 fn execute_parameters() {
     // Statement 7, two parameters: a NULL and a LONGLONG, types on the wire.
