@@ -197,7 +197,9 @@ impl Rewriter<'_> {
         let word = self.raw(at).to_ascii_uppercase();
         // Behind a dot stands a name, whatever the word.
         let behind_dot = at > 0 && self.is_mark(at - 1, ".");
-        if RESERVED.contains(&word.as_str()) && !self.is_mark(at + 1, "(") {
+        // `$name` is a name in MySQL and a parameter in SQLite.
+        let needs_quotes = word.starts_with('$') || RESERVED.contains(&word.as_str());
+        if needs_quotes && !self.is_mark(at + 1, "(") {
             let quoted = format!("`{}`", self.raw(at));
             self.out.push_str(&quoted);
             return Ok(at + 1);
@@ -546,6 +548,7 @@ mod tests {
             (r"select 'a\'b'", "select 'a''b'"),
             ("select a && b || c", "select a AND b OR c"),
             ("select a <=> b", "select a IS b"),
+            ("select $$", "select `$$`"),
             ("select 7 div 2, 7 mod 2", "select 7 / 2, 7 % 2"),
             ("select a rlike 'x'", "select a REGEXP 'x'"),
             ("select DATABASE(), `a``b`", "select 'tidegate', `a``b`"),

@@ -57,6 +57,12 @@ pub static TABLES: &[&Table] = &[
     &EVENTS,
     &PARTITIONS,
     &PLUGINS,
+    &KEYWORDS,
+    &CHECK_CONSTRAINTS,
+    &USER_PRIVILEGES,
+    &SCHEMA_PRIVILEGES,
+    &TABLE_PRIVILEGES,
+    &COLUMN_PRIVILEGES,
 ];
 
 static SCHEMATA: Table = table(
@@ -479,6 +485,79 @@ static PLUGINS: Table = table(
         name("PLUGIN_TYPE"),
         name("PLUGIN_LIBRARY"),
         name("PLUGIN_LICENSE"),
+    ],
+    no_rows,
+);
+
+static KEYWORDS: Table = table(
+    "KEYWORDS",
+    "Empty: the server's own list is asked for on the app port.",
+    &[name("WORD"), number("RESERVED")],
+    no_rows,
+);
+
+static CHECK_CONSTRAINTS: Table = table(
+    "CHECK_CONSTRAINTS",
+    "Empty: virtual tables have no constraints.",
+    &[
+        name("CONSTRAINT_CATALOG"),
+        name("CONSTRAINT_SCHEMA"),
+        name("CONSTRAINT_NAME"),
+        text("CHECK_CLAUSE"),
+    ],
+    no_rows,
+);
+
+static USER_PRIVILEGES: Table = table(
+    "USER_PRIVILEGES",
+    "Empty: whoever is let in may read everything here.",
+    &[
+        name("GRANTEE"),
+        name("TABLE_CATALOG"),
+        name("PRIVILEGE_TYPE"),
+        name("IS_GRANTABLE"),
+    ],
+    no_rows,
+);
+
+static SCHEMA_PRIVILEGES: Table = table(
+    "SCHEMA_PRIVILEGES",
+    "Empty: whoever is let in may read everything here.",
+    &[
+        name("GRANTEE"),
+        name("TABLE_CATALOG"),
+        name("TABLE_SCHEMA"),
+        name("PRIVILEGE_TYPE"),
+        name("IS_GRANTABLE"),
+    ],
+    no_rows,
+);
+
+static TABLE_PRIVILEGES: Table = table(
+    "TABLE_PRIVILEGES",
+    "Empty: whoever is let in may read everything here.",
+    &[
+        name("GRANTEE"),
+        name("TABLE_CATALOG"),
+        name("TABLE_SCHEMA"),
+        name("TABLE_NAME"),
+        name("PRIVILEGE_TYPE"),
+        name("IS_GRANTABLE"),
+    ],
+    no_rows,
+);
+
+static COLUMN_PRIVILEGES: Table = table(
+    "COLUMN_PRIVILEGES",
+    "Empty: whoever is let in may read everything here.",
+    &[
+        name("GRANTEE"),
+        name("TABLE_CATALOG"),
+        name("TABLE_SCHEMA"),
+        name("TABLE_NAME"),
+        name("COLUMN_NAME"),
+        name("PRIVILEGE_TYPE"),
+        name("IS_GRANTABLE"),
     ],
     no_rows,
 );

@@ -239,7 +239,7 @@ impl<'a> Lexer<'a> {
         }
         match rest.as_bytes().first() {
             Some(b'+' | b'-' | b'*' | b'/' | b'%' | b'(' | b')' | b',' | b';' | b'.' | b'=') => {}
-            Some(b'<' | b'>' | b'!' | b'~' | b'&' | b'|' | b'^' | b':' | b'{' | b'}') => {}
+            Some(b'<' | b'>' | b'!' | b'~' | b'&' | b'|' | b'^') => {}
             _ => {
                 let shown: String = rest.chars().take(20).collect();
                 return Err(Error::Syntax(format!("near '{}'", shown.escape_default())));

@@ -266,15 +266,6 @@ fn explain(source: Source<'_>, context: &Context) -> Result<Plan, Error> {
 
 /// Every form of SET.
 fn set(source: Source<'_>, context: &Context) -> Result<Plan, Error> {
-    if source.words(1, &["NAMES"]) {
-        return set_names(source, 2);
-    }
-    if source.words(1, &["CHARACTER", "SET"]) {
-        return set_names(source, 3);
-    }
-    if source.words(1, &["CHARSET"]) {
-        return set_names(source, 2);
-    }
     let scoped = usize::from(source.one_of(1, &["SESSION", "LOCAL"]));
     if source.words(1 + scoped, &["TRANSACTION"]) {
         return Ok(Plan::Nothing);
@@ -288,51 +279,57 @@ fn set(source: Source<'_>, context: &Context) -> Result<Plan, Error> {
     }
     let mut assignments = Vec::new();
     for (from, to) in comma_parts(source, 1)? {
-        assignments.push(assignment(source, from, to, context)?);
+        match charset_words(source, from) {
+            0 => assignments.push(assignment(source, from, to, context)?),
+            words => assignments.extend(set_names(source, from + words, to)?),
+        }
     }
     Ok(Plan::Set(assignments))
 }
 
-fn set_names(source: Source<'_>, at: usize) -> Result<Plan, Error> {
-    let token = source.tokens.get(at).ok_or_else(|| source.syntax(at))?;
-    let charset = token
-        .name_or_text(source.text)
-        .ok_or_else(|| source.syntax(at))?;
+/// How many words at `at` say that a character set follows: `NAMES`, `CHARSET`, `CHARACTER SET`.
+fn charset_words(source: Source<'_>, at: usize) -> usize {
+    if source.words(at, &["CHARACTER", "SET"]) {
+        2
+    } else {
+        usize::from(source.one_of(at, &["NAMES", "CHARSET"]) && !source.mark(at + 1, "="))
+    }
+}
+
+/// `charset [COLLATE collation]` from `at` to `to`.
+fn set_names(source: Source<'_>, at: usize, to: usize) -> Result<Vec<Assignment>, Error> {
+    let word = |at: usize| {
+        let token = source.tokens.get(at).filter(|_| at < to);
+        token
+            .and_then(|token| token.name_or_text(source.text))
+            .ok_or_else(|| source.syntax(at))
+    };
+    let charset = word(at)?;
     let charset = if charset.eq_ignore_ascii_case("default") {
         "utf8mb4"
     } else {
         charset
+    };
+    let assign = |name: &str, value: &str| Assignment {
+        name: name.to_owned(),
+        to: NewValue::Literal(value.to_ascii_lowercase().into()),
     };
     let names = [
         "character_set_client",
         "character_set_connection",
         "character_set_results",
     ];
-    let value = NewValue::Literal(charset.to_ascii_lowercase().into());
-    let mut assignments: Vec<Assignment> = names
-        .into_iter()
-        .map(|name| Assignment {
-            name: name.to_owned(),
-            to: value.clone(),
-        })
-        .collect();
-    if source.words(at + 1, &["COLLATE"]) {
-        let token = source
-            .tokens
-            .get(at + 2)
-            .ok_or_else(|| source.syntax(at + 2))?;
-        let collation = token
-            .name_or_text(source.text)
-            .ok_or_else(|| source.syntax(at + 2))?;
-        assignments.push(Assignment {
-            name: "collation_connection".to_owned(),
-            to: NewValue::Literal(collation.to_ascii_lowercase().into()),
-        });
-        source.end(at + 3)?;
-    } else {
-        source.end(at + 1)?;
+    let mut assignments: Vec<Assignment> = names.iter().map(|name| assign(name, charset)).collect();
+    let mut end = at + 1;
+    if source.words(end, &["COLLATE"]) {
+        assignments.push(assign("collation_connection", word(at + 2)?));
+        end = at + 3;
     }
-    Ok(Plan::Set(assignments))
+    if end == to {
+        Ok(assignments)
+    } else {
+        Err(source.syntax(end))
+    }
 }
 
 /// The ranges between commas that stand in no parentheses.

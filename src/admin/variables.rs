@@ -18,9 +18,10 @@ enum Default {
     Switch(bool),
     Number(i64),
     Text(&'static str),
+    Null,
 }
 
-use Default::{Number, Switch, Text};
+use Default::{Null, Number, Switch, Text};
 
 /// Sorted by name.
 static VARIABLES: &[(&str, Default)] = &[
@@ -70,6 +71,7 @@ static VARIABLES: &[(&str, Default)] = &[
     ("server_id", Number(0)),
     ("session_track_schema", Switch(false)),
     ("session_track_system_variables", Text("")),
+    ("socket", Null),
     ("sql_auto_is_null", Switch(false)),
     ("sql_mode", Text("")),
     ("sql_notes", Switch(true)),
@@ -126,6 +128,7 @@ pub fn default(name: &str) -> Option<Value> {
         Switch(on) => Value::from(*on),
         Number(number) => Value::Int(*number),
         Text(text) => Value::from(*text),
+        Null => Value::Null,
     })
 }
 
