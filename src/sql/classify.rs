@@ -15,13 +15,19 @@ use super::statement::{
 use super::tables;
 use super::words::Words;
 
-/// Tokens of a sample that we look at; a longer one is too complex. Far above what a digest text of the default limit comes from,
-/// except for long lists.
-const TOKENS_MAX: usize = 1 << 20;
+/// Tokens that we look at, long lists cut: more is too complex. Bounds what is quadratic below.
+const TOKENS_MAX: usize = 6000;
+
+/// Stack for parsing and walking; pages that are not used cost nothing. The deepest tree that `parse` allows takes between 4 and
+/// 8 MiB of it in a debug build (tests/hostile.rs).
+const STACK_BYTES: usize = 32 << 20;
+
+/// Trees deeper than this are not kept: whoever reads them recurses on an ordinary stack.
+const KEPT_DEPTH_MAX: usize = 100;
 
 /// The statement that `scratch` has digested from `sample`.
 pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
-    let words = Words::read(sample, scratch.mode(), TOKENS_MAX);
+    let words = Words::sample(sample, scratch.mode(), scratch.literals(), TOKENS_MAX);
     let kind = match &words {
         _ if scratch.notes().empty => Kind::Empty,
         None => Kind::Other,
@@ -225,8 +231,15 @@ fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan
         statement.cacheable = Err(refused.unwrap_or(Uncacheable::Into));
         return;
     }
-    let tree = match parse::query(words, scratch.literals(), scratch.mode()) {
-        Ok(tree) => tree,
+    // The parser, the walk and the drop of a tree recurse as deep as the tree is; a worker's stack is small.
+    let read = stacker::grow(STACK_BYTES, || {
+        let tree = parse::query(words, scratch.literals(), scratch.mode())?;
+        let found = tables::tables(&tree.ast, &tree.slots);
+        let tree = (found.depth <= KEPT_DEPTH_MAX).then_some(tree);
+        Ok((tree, found))
+    });
+    let (tree, mut found) = match read {
+        Ok(read) => read,
         Err(failure) => {
             statement.opaque = Some(match failure {
                 parse::Failure::Refused => OpaqueReason::Refused,
@@ -235,7 +248,6 @@ fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan
             return;
         }
     };
-    let mut found = tables::tables(&tree.ast, &tree.slots);
     let mut scanned = scan.tables.clone();
     scanned.sort_unstable();
     found.named.sort_unstable();
@@ -252,18 +264,16 @@ fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan
     };
     let grouped = (0..words.tokens.len())
         .any(|at| words.keyword(at) == "GROUP" && words.keyword(at + 1) == "BY");
-    let trusted =
-        !tree.bent && !scan.exotic && !found.unbound_literal && !scratch.notes().introducer;
-    if trusted && (scan.functions.aggregate || grouped) {
-        statement.aggregate = true;
-        statement.select_ast = Some(SelectTree {
-            ast: Box::new(tree.ast),
-            sample: words.text.into(),
-            slots: tree.slots.into(),
-            literals: scratch.literals().into(),
-            hint: scan.hint,
-        });
-    }
+    let trusted = !scan.exotic && !found.unbound_literal && !scratch.notes().introducer;
+    let tree = tree.filter(|tree| trusted && !tree.bent && (scan.functions.aggregate || grouped));
+    statement.aggregate = tree.is_some();
+    statement.select_ast = tree.map(|tree| SelectTree {
+        ast: Box::new(tree.ast),
+        sample: words.text.into(),
+        slots: tree.slots.into(),
+        literals: scratch.literals().into(),
+        hint: scan.hint,
+    });
 }
 
 /// What the tokens alone say against storing the result.
@@ -365,11 +375,7 @@ fn kind(words: &Words) -> Kind {
         "DROP" if second == "PREPARE" => Kind::Deallocate,
         "HANDLER" => Kind::Handler,
         "SHOW" => Kind::Show,
-        "EXPLAIN" | "DESC"
-            if words.spells(at + 1, "ROUTE") && words.kind(at + 2) != TokenKind::End =>
-        {
-            Kind::ExplainRoute
-        }
+        "EXPLAIN" | "DESC" if words.explains_route(at) => Kind::ExplainRoute,
         "EXPLAIN" | "DESC" | "HELP" => Kind::Explain,
         "KILL" => Kind::Kill,
         "GRANT" | "REVOKE" => Kind::Account,

@@ -227,6 +227,7 @@ impl DigestScratch {
             | u16::from(notes.malformed) << 10
             | u16::from(notes.multi_statement) << 11
             | u16::from(unsafe_bytes) << 12
+            | u16::from(self.mode.server_version >= 90_000) << 13
     }
 
     /// A hash of text and reading, for look-ups. Equal hashes do not prove equal statements.

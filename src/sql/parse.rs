@@ -17,10 +17,6 @@ use super::session_statement::unescape;
 use super::statement::Slot;
 use super::words::{Words, unquote_name};
 
-/// Values of one list that go into the tree.
-const LIST_ELEMENTS_MAX: u32 = 16;
-/// Rows of one list of rows that go into the tree.
-const ROWS_MAX: u32 = 2;
 /// Tokens given to the parser. Trees can be as deep as their text is long (`1+1+1+...`), and are walked and dropped by recursion.
 const TOKENS_MAX: usize = 3000;
 /// sqlparser's own guard against deep nesting.
@@ -46,7 +42,7 @@ pub enum Failure {
     Refused,
 }
 
-/// Parse the text of one query. `literals` are those its digest found.
+/// Parse a query from its sample tokens ([`Words::sample`]: long lists are cut). `literals` are those its digest found.
 pub fn query(words: &Words, literals: &[Literal], mode: LexMode) -> Result<Tree, Failure> {
     let mut feeder = Feeder {
         words,
@@ -117,28 +113,13 @@ impl Feeder<'_, '_> {
         });
     }
 
-    /// All tokens of one literal, signs folded into their numbers; a long list is cut.
+    /// All tokens of one literal, signs folded into their numbers.
     fn literal(&mut self, mut at: usize, index: usize, literal: Literal) -> usize {
-        let elements_max = if literal.kind == LiteralKind::Rows {
-            ROWS_MAX
-        } else {
-            LIST_ELEMENTS_MAX
-        };
         let (mut element, mut depth) = (0u32, 0u32);
         let mut sign: Option<(u32, bool)> = None;
         while let Some(token) = self.words.get(at).filter(|token| token.start < literal.end) {
             at += 1;
             match token.kind {
-                TokenKind::Comma if depth == 0 && element + 1 >= elements_max => {
-                    while self
-                        .words
-                        .get(at)
-                        .is_some_and(|token| token.start < literal.end)
-                    {
-                        at += 1;
-                    }
-                    break;
-                }
                 TokenKind::Comma => {
                     element += u32::from(depth == 0);
                     self.push(Fed::Comma, token.start, token.end);

@@ -212,7 +212,7 @@ impl Reader<'_> {
             "KILL" => self.kill()?,
             "XA" => S::Xa(self.upper(self.at)),
             "HANDLER" => self.handler()?,
-            "EXPLAIN" | "DESC" if self.words.spells(1, "ROUTE") => {
+            "EXPLAIN" | "DESC" if self.words.explains_route(0) => {
                 S::ExplainRoute(self.words.get(2)?.start as usize)
             }
             "FLUSH" => S::Flush(self.rest()),

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    ObjectName, ObjectNamePart, Query, Statement as Ast, TableFactor, ValueWithSpan, Visit, Visitor,
+    Expr, ObjectName, ObjectNamePart, Query, Select, Statement as Ast, TableFactor, ValueWithSpan,
+    Visit, Visitor,
 };
 
 use super::statement::{Slot, TableName};
@@ -19,6 +20,8 @@ pub struct Tables {
     pub read: Vec<TableName>,
     /// A table factor that MySQL does not have, or a name of three parts: the tree is not to be trusted.
     pub strange: bool,
+    /// The most expressions inside each other, or the number of SELECTs where that is more: how deep a walk has to go.
+    pub depth: usize,
     /// Some literal of the text is no value in the tree (a type's length, an alias): its meaning is not in the tree.
     pub unbound_literal: bool,
 }
@@ -29,9 +32,12 @@ pub fn tables(ast: &Ast, slots: &[Slot]) -> Tables {
         found: Tables::default(),
         scopes: Vec::new(),
         values: HashSet::new(),
+        expressions: 0,
+        selects: 0,
     };
     let _ = ast.visit(&mut walk);
     let mut found = walk.found;
+    found.depth = found.depth.max(walk.selects);
     let mut seen = HashSet::new();
     found.read.retain(|table| seen.insert(table.clone()));
     found.unbound_literal = slots
@@ -53,6 +59,10 @@ struct Walk {
     scopes: Vec<Scope>,
     /// Columns of the values met.
     values: HashSet<u64>,
+    /// Expressions around the walk's place.
+    expressions: usize,
+    /// SELECTs met. A chain of UNIONs is as deep as it is long.
+    selects: usize,
 }
 
 impl Walk {
@@ -171,6 +181,22 @@ impl Visitor for Walk {
             self.found.read.push(table.clone());
         }
         self.found.named.push(table);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, _: &Select) -> ControlFlow<()> {
+        self.selects += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.expressions += 1;
+        self.found.depth = self.found.depth.max(self.expressions);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.expressions -= 1;
         ControlFlow::Continue(())
     }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod digest;
+mod hostile;
+
 const CASES: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/cases/statement/classify.txt"

@@ -1,7 +1,13 @@
 //! The tokens of one statement text in hand, to look at by position. Bounded by what the caller takes; never judges.
 
-use super::keywords::KEYWORDS;
+use super::digest::{Literal, LiteralKind};
+use super::keywords::{KEYWORDS, RESERVED};
 use super::lexer::{LexMode, Lexer, Token, TokenKind};
+
+/// Values of one list that are looked at.
+const LIST_VALUES_MAX: u32 = 16;
+/// Rows of one list of rows that are looked at.
+const ROWS_MAX: u32 = 2;
 
 /// A text and its tokens, [`TokenKind::End`] left out.
 #[derive(Debug)]
@@ -21,6 +27,58 @@ impl<'t> Words<'t> {
             let token = lexer.next_token();
             if token.kind == TokenKind::End {
                 return Some(Words { text, tokens });
+            }
+            if tokens.len() >= tokens_max {
+                return None;
+            }
+            tokens.push(token);
+        }
+    }
+
+    /// As `read`, but of each list among `literals` (those of this text) only the first values, and of rows the first two:
+    /// what a statement means does not depend on the rest. `None`: more than `tokens_max` even so.
+    pub fn sample(
+        text: &'t [u8],
+        mode: LexMode,
+        literals: &[Literal],
+        tokens_max: usize,
+    ) -> Option<Words<'t>> {
+        let mut lexer = Lexer::new(text, mode);
+        let mut literals = literals
+            .iter()
+            .filter(|literal| literal.elements > ROWS_MAX)
+            .peekable();
+        let (mut tokens, mut depth, mut values) = (Vec::new(), 0u32, 0u32);
+        loop {
+            let token = lexer.next_token();
+            if token.kind == TokenKind::End {
+                return Some(Words { text, tokens });
+            }
+            while literals
+                .next_if(|literal| literal.end <= token.start)
+                .is_some()
+            {
+                values = 0;
+                depth = 0;
+            }
+            if let Some(literal) = literals
+                .peek()
+                .filter(|literal| literal.start <= token.start)
+            {
+                let values_max = if literal.kind == LiteralKind::Rows {
+                    ROWS_MAX
+                } else {
+                    LIST_VALUES_MAX
+                };
+                match token.kind {
+                    TokenKind::LeftParen => depth += 1,
+                    TokenKind::RightParen => depth = depth.saturating_sub(1),
+                    TokenKind::Comma if depth == 0 => values += 1,
+                    _ => {}
+                }
+                if values >= values_max {
+                    continue;
+                }
             }
             if tokens.len() >= tokens_max {
                 return None;
@@ -65,6 +123,25 @@ impl<'t> Words<'t> {
             _ => return None,
         };
         String::from_utf8(name).ok()
+    }
+
+    /// EXPLAIN ROUTE and a statement, from this place on; `DESC route a` describes a column of a table with that name.
+    pub fn explains_route(&self, at: usize) -> bool {
+        let statement = match self.get(at + 2) {
+            Some(Token {
+                kind: TokenKind::LeftParen,
+                ..
+            }) => true,
+            Some(Token {
+                kind: TokenKind::Keyword,
+                keyword,
+                ..
+            }) => KEYWORDS
+                .get(keyword)
+                .is_some_and(|keyword| keyword.flags & RESERVED != 0),
+            _ => false,
+        };
+        statement && self.kind(at + 1) == TokenKind::Ident && self.spells(at + 1, "ROUTE")
     }
 
     /// Whether the bytes at a place spell `word`, in any case and whatever the token is.

@@ -200,6 +200,7 @@ fn the_rest() {
     check("USE `my db`", r#"Use("my db")"#);
     check("use status", r#"Use("status")"#);
     check("EXPLAIN ROUTE SELECT 1", "ExplainRoute(14)");
+    check("DESC route a", "Unknown");
     check("HANDLER q.t OPEN AS x", r#"Handler("OPEN")"#);
     check(
         "FLUSH TABLES  WITH READ LOCK",
