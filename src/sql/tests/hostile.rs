@@ -122,7 +122,7 @@ fn closed(before: &str, middle: &str, after: &str, count: usize) -> String {
 #[test]
 fn nesting_costs_linear_time_and_no_stack() {
     for (before, middle, after) in NESTED {
-        for count in [1, 3, 20, 30, 45, 60, 200, 1_200, 20_000] {
+        for count in [3, 30, 49, 60, 1_200, 20_000] {
             for text in [
                 repeated(before, middle, after, count),
                 closed(before, middle, after, count),
@@ -163,13 +163,8 @@ fn what_is_never_closed_is_malformed() {
         let statement = statement(&text);
         assert_eq!(statement.opaque, Some(OpaqueReason::Malformed), "{text}");
         let long = format!("{text}{}", "x".repeat(1 << 20));
-        assert_eq!(
-            swallow(long.as_bytes(), LexMode::default(), 2048)
-                .opaque
-                .is_some(),
-            true,
-            "{open}"
-        );
+        let opaque = swallow(long.as_bytes(), LexMode::default(), 2048).opaque;
+        assert!(opaque.is_some(), "{open}");
     }
 }
 
