@@ -12,7 +12,7 @@ use super::storage;
 /// Rows of the first chunk; the following ones are sized by what it took.
 const CHUNK_ROWS_FIRST: u64 = 2_000;
 /// Bounds of a chunk's rows.
-const CHUNK_ROWS: (u64, u64) = (50, 200_000);
+const CHUNK_ROWS: (u64, u64) = (1_000, 200_000);
 /// Longest time for one chunk, whatever was aimed at.
 const CHUNK_MAX: Duration = Duration::from_secs(30);
 /// Attempts of one chunk that meets locks.

@@ -246,6 +246,7 @@ impl Keeper {
     /// Forgets everything that was built under a lock that is gone.
     fn lose_lead(&mut self) {
         self.leads = false;
+        self.link = None;
         self.views.registry.retire_all();
         self.book.clear();
         self.garbage.clear();

@@ -20,8 +20,10 @@ use crate::sql::DigestScratch;
 
 /// Samples compared in one build, over all statements.
 const SAMPLES_MAX: usize = 16;
-/// First wait after a failure that may soon pass, in ms.
+/// First wait of a candidate whose estimate took too long, in ms.
 const SHORT_HOLD_MS: u64 = 30_000;
+/// First wait of a candidate that is too large or cannot be built, in ms.
+const LONG_HOLD_MS: u64 = 3_600_000;
 
 impl Keeper {
     pub(super) fn thresholds(&self) -> Thresholds {
@@ -144,12 +146,17 @@ impl Keeper {
                 Ok(()) => return,
                 Err(error) => {
                     let fingerprint = candidate.definition.fingerprint();
-                    let passing =
-                        matches!(error, ViewsError::Connection(_) | ViewsError::Late { .. });
-                    let first_ms = if passing { SHORT_HOLD_MS } else { 3_600_000 };
+                    if matches!(error, ViewsError::Connection(_)) {
+                        // Says nothing about the candidate.
+                        tracing::debug!(%error, "views: a candidate cannot be looked at now");
+                        self.link = None;
+                        return;
+                    }
+                    let late = matches!(error, ViewsError::Late { .. });
+                    let first_ms = if late { SHORT_HOLD_MS } else { LONG_HOLD_MS };
                     self.backoff
                         .hold_from(fingerprint, now_ms, first_ms, error.to_string());
-                    if passing {
+                    if late {
                         self.link = None;
                         return;
                     }
