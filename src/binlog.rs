@@ -24,6 +24,8 @@ mod barrier;
 mod catalog;
 mod facts;
 mod monitor;
+#[cfg(test)]
+mod simulation;
 mod stream;
 
 pub mod changes;

@@ -6,23 +6,29 @@
 //! - A1. A commit is never visible before `S` covers it (measured: 0 of 7,544; the reverse happens often).
 //! - A2. A commit that is in `gtid_executed` is visible (the reverse is not true).
 //! - A3. Commits become visible in log order (`binlog_order_commits=ON`), so what is visible is a prefix of the log.
+//!   An XA branch counts where its XA COMMIT stands.
 //! - A4. `S` never goes back on one server run, and nothing visible ever disappears.
 //! - A5. The stream hands us the whole log in order, and `processed` moves over a commit only after `ChangeLog` recorded it.
 //!   Everything in `ChangeLog` errs towards "changed": what is not understood or not remembered counts as changed.
 //! - A6. Positions compare only within one epoch. The epoch moves when the stream cannot prove that it continues the very
-//!   log it read before, when the server restarted, and when `S` is seen below what was already processed.
+//!   log it read before, when the server restarted, and when `S` is seen below what was already processed. One thing goes
+//!   unseen, because a status answer carries no identity of its log: `RESET BINARY LOGS AND GTIDS` after which the new log,
+//!   at the first status call and before the server ends the old dump, ends exactly where the stream stood in the old one.
 //!
-//! The tests hold A1 and A2 against a real server, the simulation uses A1 to A4 as its only rules.
+//! The end-to-end tests hold A1 to A3 against a real server, also for XA; the simulation has A1 to A4 as its only rules.
 //!
 //! # Filling: `fill_start`, the query, `fill_end`
-//! `fill_start` takes a barrier `P0` (a status call issued after the caller arrived), waits until the stream processed `P0`,
-//! and looks at the last change `L` of the query's tables up to the position `F >= P0` processed by then. `L` must be
-//! known visible (A2, or a read view seen beyond it). By A3 every relevant commit up to `F` is then visible, before the query
-//! opens its read view. `fill_end` takes a barrier `P1` after the query answered, waits until the stream processed it, and
-//! demands the same epoch and no relevant change in `(F, P1]`. The read view held every relevant commit up to `F`, and by A1
-//! nothing beyond `P1`; between them there is none: the result is the state of the tables at every position in `[F, P1]`.
-//! Without the look at `L` this is wrong: a commit below `P0` may be invisible to the read view, and the result,
-//! filed as the state at `P0`, would miss it for ever. (`simulation.rs` shows that failure when the look is left out.)
+//! `fill_start` looks at the last change `L` of the query's tables up to the position `F` that the stream has processed (a
+//! barrier before that only keeps commits already there from spoiling the fill at its end). `L` must be known visible: its
+//! GTID is in `gtid_executed` (A2), or a later one was. By A3 every relevant commit up to `F` is then visible, before the query
+//! opens its read view. At the start of an epoch no GTIDs are known; then everything up to there counts as visible once each
+//! GTID that was owned at that time is owned no more (`stream::settle`).
+//!
+//! `fill_end` takes a barrier `P1` after the query answered, waits until the stream processed it, and demands the same epoch
+//! and no relevant change in `(F, P1]`. The read view held every relevant commit up to `F`, and by A1 nothing beyond `P1`;
+//! between them there is none: the result is the state of the tables at every position in `[F, P1]`.
+//! Without the look at `L` this is wrong: a commit below `F` may be invisible to the read view, and the result, filed as the
+//! state at `F`, would miss it for ever. (`simulation.rs` shows that failure when the look is left out.)
 //!
 //! # Serving: `unchanged_since(tables, since, epoch)`
 //! The answer is the state of its tables at `since`, and every relevant commit up to `since` was visible when it was made.
@@ -33,9 +39,16 @@
 //! request, so it is below `P` and in the answer: read-your-writes and monotonic reads follow.
 //! The caller compares `grant_epoch()` after this returns: it was moved before `processed` was.
 //!
+//! # Foreign keys
+//! A cascade that InnoDB does by itself leaves no trace of the child's rows (before 9.6, or with `innodb_native_foreign_keys`).
+//! Rows events say whether cascades were logged. The first fill of a table finds its ancestors by cascading keys; a change of
+//! an ancestor whose event does not say so counts as a change of the table. The ancestors are asked for again after any
+//! definition among them changed, and after those changes are seen visible.
+//!
 //! # What it does not see
-//! Writers with `sql_log_bin=0` (policy forbids them); tables of engines other than InnoDB, views, and system schemas: those
-//! are refused by `fill_start` (`TableNotTracked`).
+//! Writers with `sql_log_bin=0` (policy forbids them). Tables of engines other than InnoDB, views, system schemas and tables
+//! loaded into a secondary engine are refused by `fill_start` (`TableNotTracked`). A result must come from the server whose
+//! log is read: `server_uuid()` says which one that is.
 
 use std::time::Duration;
 
