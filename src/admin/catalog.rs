@@ -157,6 +157,7 @@ pub static TABLES: &[&Table] = &[
     &tables::backends::TABLE,
     &tables::views::TABLE,
     &tables::view_candidates::TABLE,
+    &tables::view_totals::TABLE,
     &tables::cache::TABLE,
     &tables::cache_totals::TABLE,
     &tables::binlog::TABLE,

@@ -37,6 +37,8 @@ pub struct Sources {
     pub views: RowsFn,
     /// Rows of `view_candidates`.
     pub view_candidates: RowsFn,
+    /// Rows of `view_totals`.
+    pub view_totals: RowsFn,
     /// Rows of `cache`.
     pub cache: RowsFn,
     /// Rows of `cache_totals`.
@@ -66,6 +68,7 @@ impl Default for Sources {
             backends: none.clone(),
             views: none.clone(),
             view_candidates: none.clone(),
+            view_totals: none.clone(),
             cache: none.clone(),
             cache_totals: none.clone(),
             binlog: none.clone(),

@@ -18,6 +18,7 @@ pub mod settings;
 pub mod slow_queries;
 pub mod transactions;
 pub mod view_candidates;
+pub mod view_totals;
 pub mod views;
 
 #[cfg(test)]

@@ -36,6 +36,22 @@ impl Value {
         }
     }
 
+    /// A moment that may not have come yet.
+    pub fn moment_or_null(at: Option<SystemTime>) -> Self {
+        at.map_or(Self::Null, Self::moment)
+    }
+
+    /// Text cut after so many characters; the column says how many it holds.
+    pub fn cut(self, characters_max: usize) -> Self {
+        match &self {
+            Self::Text(text) => match text.char_indices().nth(characters_max) {
+                Some((end, _)) => text[..end].into(),
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
     /// A moment given as microseconds since 1970-01-01 UTC; 0 means "never" and becomes NULL.
     pub fn unix_micros(micros: u64) -> Self {
         if micros == 0 {

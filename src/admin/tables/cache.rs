@@ -89,6 +89,6 @@ fn row(entry: &CacheRow) -> Row {
         entry.filed.position.to_string().into(),
         entry.filed.epoch.into(),
         Value::moment(entry.filled_at),
-        entry.last_used_at.map(Value::moment).unwrap_or(Value::Null),
+        Value::moment_or_null(entry.last_used_at),
     ]
 }
