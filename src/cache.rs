@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 use crate::binlog::{Binlog, GateError, TableKey};
 use crate::config;
-use crate::sql::DigestId;
+use crate::sql::{DigestId, Statement};
 
 pub mod eligibility;
 mod entries;
@@ -209,6 +209,17 @@ impl<G: Gate> Cache<G> {
     /// Notes what the backend took for a read of this digest, to the last byte.
     pub fn observe(&self, digest: DigestId, backend_us: u64) {
         self.worth.observe(digest, backend_us);
+    }
+
+    /// Whether the cache might take a statement, judged without the session: the cheap first question.
+    ///
+    /// # Errors
+    /// The reason why it never would now.
+    pub fn may_take(&self, statement: &Statement) -> Result<(), Skip> {
+        match self.settings.enabled {
+            true => self.rules.may_take(statement, &self.worth),
+            false => Err(Skip::Disabled),
+        }
     }
 
     /// Whether the cache takes a request. Cheap; for most statements a look at two fields and one table slot.

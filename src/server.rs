@@ -1,12 +1,17 @@
 //! Builds each room once, starts its tasks, runs until the stop signal, drains. Holds no logic of its own.
 
+use crate::admin::{self, Admin};
 use crate::analytics::Analytics;
-use crate::backend::connection::{Login, ServerConnection};
 use crate::backend::control::{Control, ControlError, ControlSettings};
+use crate::backend::login::{self, Login};
 use crate::backend::pool::Pool;
+use crate::backend::probe::Probe;
 use crate::backend::target::Target;
 use crate::binlog::{Binlog, BinlogSettings};
+use crate::cache::Cache;
 use crate::config::{Config, TlsMode};
+use crate::http;
+use crate::metrics::MetricsError;
 use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
 use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
@@ -17,19 +22,28 @@ use crate::session::verifiers::Verifiers;
 use crate::session::worker;
 use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
+use crate::views::Views;
 use arc_swap::ArcSwapOption;
+use sources::Parts;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+mod pages;
 pub mod series;
+mod sources;
 
 /// Threads of the control plane: probes, binary log, builds, admin engine, HTTP. They never delay a query.
 const CONTROL_THREADS: usize = 2;
+
+/// Pause between two attempts to reach a backend that is not there.
+/// Pause between two probes of the backend.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause between two attempts to reach a backend that is not there.
 const BACKEND_RETRY: Duration = Duration::from_millis(500);
@@ -56,6 +70,9 @@ pub enum ServerError {
     /// The control plane's settings.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// A series is described wrongly.
+    #[error("metrics: {0}")]
+    Metrics(#[from] MetricsError),
     /// The system refused something.
     #[error("{what}: {error}")]
     System {
@@ -88,8 +105,16 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         listen("listen.app", config.listen.app, config.listen.backlog)?,
         listen("listen.admin", config.listen.admin, config.listen.backlog)?,
     );
+    let http = match config.http.enabled {
+        true => Some(listen(
+            "listen.http",
+            config.listen.http,
+            config.listen.backlog,
+        )?),
+        false => None,
+    };
     let workers_count = config.runtime.workers_effective();
-    let rooms = build(config.clone(), stop.clone(), workers_count)?;
+    let rooms = build(config.clone(), &stop, workers_count)?;
     let (workers, threads) = start_workers(&rooms, workers_count)?;
     let counters = Arc::new(DoorCounters::default());
     for (listener, entrance) in [(app, Entrance::App), (admin, Entrance::Admin)] {
@@ -103,11 +128,22 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         };
         tokio::spawn(acceptor.run(stop.clone()));
     }
+    let (probe, until) = (rooms.probe.clone(), stop.clone());
+    tokio::spawn(async move { probe.run(PROBE_EVERY, until).await });
+    if let Some(listener) = http {
+        tracing::info!(address = %listener.local_addr().map_err(system("listener"))?, "http");
+        let pages = pages::pages(&rooms, &counters)?;
+        tokio::spawn(http::serve(
+            listener,
+            pages,
+            http::Limits::default(),
+            stop.clone(),
+        ));
+    }
     tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
     tokio::spawn(tick(rooms.clone(), stop.clone()));
     drop(workers);
     control_runtime.block_on(stop.requested());
-    rooms.wake_sessions();
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a worker thread had panicked");
@@ -140,8 +176,8 @@ fn listen(
     })
 }
 
-/// Builds every room, in the order in which they use each other.
-fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Rooms>, ServerError> {
+/// Builds every room, in the order in which they use each other, and starts the tasks that they live by.
+fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Rooms>, ServerError> {
     let tls = match config.tls.mode {
         TlsMode::Disabled => None,
         _ => Some(acceptor(
@@ -153,9 +189,30 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let control = Control::new(ControlSettings::from_config(&config));
-    let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), &stop);
+    let probe = Probe::new(control.clone());
+    let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), stop);
+    let views = Views::new(
+        &config,
+        control.clone(),
+        binlog.clone(),
+        probe.capabilities(),
+    );
+    let cache = Cache::new((&config.cache).into(), binlog.clone(), Handle::current());
+    let analytics = Analytics::new(&config.analytics, workers);
+    let pool = Pool::new(config.pool.clone());
+    let sources = sources::sources(&Parts {
+        config: config.clone(),
+        analytics: analytics.clone(),
+        pool: pool.clone(),
+        probe: probe.clone(),
+        binlog: binlog.clone(),
+        cache: cache.clone(),
+    });
+    let limits = admin::Limits::new(config.admin.rows_max, config.admin.query_ms_max);
+    let admin = Admin::start(sources, limits, Handle::current()).map_err(system("admin engine"))?;
+    tokio::spawn(views.clone().run(stop.clone()));
     Ok(Arc::new(Rooms {
-        shutdown: stop,
+        shutdown: stop.clone(),
         tls,
         rsa: Arc::new(rsa),
         verifiers: Verifiers::default(),
@@ -165,11 +222,15 @@ fn build(config: Arc<Config>, stop: Shutdown, workers: usize) -> Result<Arc<Room
         ),
         target: Target::new(&config.backend)?,
         facts: ArcSwapOption::empty(),
-        pool: Pool::new(config.pool.clone()),
+        pool,
+        probe,
         control,
         binlog,
         statements: StatementCache::new(config.statements.cache_entries_max as u64),
-        analytics: Analytics::new(&config.analytics, workers),
+        analytics,
+        cache,
+        views,
+        admin,
         admin_account: admin_account(&config),
         session_ids: Rooms::first_session_id(),
         config,
@@ -228,7 +289,7 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
             collation: 255,
             attributes: vec![(b"program_name".to_vec(), b"tidegate".to_vec())],
         };
-        match ServerConnection::open(&rooms.target, &login, 4096).await {
+        match login::open(&rooms.target, &login, 4096).await {
             Ok(connection) => {
                 rooms.saw_facts(&connection.facts);
                 tracing::info!(
@@ -250,6 +311,7 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
 /// The chores of every second.
 async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut grants = rooms.grant_epoch();
     loop {
         tokio::select! {
             () = stop.requested() => return,
@@ -257,5 +319,17 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
         }
         rooms.pool.reap();
         rooms.analytics.maintain();
+        rooms
+            .analytics
+            .pool()
+            .sample(series::pool_sample(&rooms.pool, rooms.analytics.now_ms()));
+        rooms.cache.sweep();
+        let engine = rooms.probe.capabilities().load().secondary_engine.is_some();
+        rooms.cache.set_secondary_engine(engine);
+        if rooms.grant_epoch() != grants {
+            grants = rooms.grant_epoch();
+            // Nobody inherits a login from before a change of accounts.
+            rooms.pool.drop_idle(None);
+        }
     }
 }

@@ -2,14 +2,19 @@
 //! The only room that holds a client socket and a backend connection at once. Never decides where a statement goes (`router`),
 //! never parses SQL (`sql`), never counts (`analytics`).
 
+mod answers;
 mod client;
 mod commands;
 mod error;
+mod exchange;
+mod explain;
 pub mod listener;
 mod login;
 mod observe;
+mod prepared;
 mod relay;
 pub mod rooms;
+mod statements;
 mod text;
 pub mod throttle;
 pub mod tls;
@@ -26,12 +31,12 @@ use crate::protocol::{ProtocolError, capability};
 use crate::router::session_state::SessionState;
 use crate::sql::{ClientCharset, LexMode};
 use client::Client;
-use commands::Prepared;
 use error::SessionError;
 use listener::{Entrance, Incoming};
 use login::{Account, Claim};
 use mysql_common::collations::CollationId;
 use observe::Observer;
+use prepared::Prepared;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -176,7 +181,7 @@ impl Session {
             Entrance::Admin => {
                 login::authenticate_admin(client, worker, &claim, nonce).await?;
                 (
-                    commands::admin_backend(worker, client.capabilities, &account).await?,
+                    commands::admin_backend(worker, client, &account, id).await?,
                     nonce,
                 )
             }
@@ -242,7 +247,7 @@ impl Session {
                 if self.observer.is_killed() {
                     return Err(SessionError::Killed);
                 }
-                if self.worker.rooms.shutdown.is_requested() && !self.state.in_transaction() {
+                if self.worker.stopping.get() && !self.state.in_transaction() {
                     return Err(SessionError::Stopping);
                 }
             }
@@ -354,7 +359,7 @@ impl Session {
         if self.entrance == Entrance::App
             && backend_is_whole
             && self.state.reusable
-            && !self.worker.rooms.shutdown.is_requested()
+            && !self.worker.stopping.get()
         {
             self.worker
                 .rooms

@@ -1,28 +1,17 @@
-//! One backend connection of the data plane: connect, log in, reset, and small exchanges of our own on it.
+//! One backend connection of the data plane, logged in (`login`): reset, and small exchanges of our own on it.
 //! Relaying a client's statement is the session's work; here nothing is ever sent to a client.
 
 use super::pool::Slot;
 use super::stream::Stream;
-use super::target::Target;
-use crate::config::TlsMode;
-use crate::protocol::auth::{ClientAuth, ClientStep, Secret};
 use crate::protocol::capability;
 use crate::protocol::command::Command;
-use crate::protocol::handshake::{Attributes, Greeting, HandshakeResponse, SslRequest};
-use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError, write_packet};
+use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, write_packet};
 use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
-use crate::protocol::response::{ERR_HEADER, ErrPacket, OkPacket};
 use crate::protocol::{ProtocolError, command};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-
-/// Largest packet of a login from the server: a greeting, a key, an error.
-const LOGIN_PACKET_BYTES_MAX: usize = 65_536;
-
-/// The largest packet we tell the server that we take: we relay whatever comes.
-const PACKET_BYTES_MAX: u32 = 1 << 30;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 
 /// Capabilities that matter only for how the login itself is written.
 const LOGIN_ONLY: u32 = capability::SSL
@@ -32,45 +21,6 @@ const LOGIN_ONLY: u32 = capability::SSL
     | capability::CONNECT_ATTRS
     | capability::SECURE_CONNECTION
     | capability::CAN_HANDLE_EXPIRED_PASSWORDS;
-
-/// Why a connection could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The backend could not be reached, or went away during the login.
-    #[error("cannot reach the backend: {0}")]
-    Unreachable(#[from] io::Error),
-    /// The backend refused the login; the client is told so in its words.
-    #[error("the backend refused the login: {code} {message}")]
-    Refused {
-        /// MySQL error number.
-        code: u16,
-        /// SQLSTATE.
-        sqlstate: [u8; 5],
-        /// The server's text.
-        message: String,
-    },
-    /// The backend broke the protocol.
-    #[error("the backend's login packets: {0}")]
-    Protocol(#[from] ProtocolError),
-    /// The backend wants the password itself, and only SHA256 of it is known.
-    #[error("the backend wants the password itself")]
-    NeedPassword,
-    /// It took too long.
-    #[error("no login within {0:?}")]
-    Timeout(Duration),
-    /// TLS is required and the backend has none.
-    #[error("backend.tls = required, but the backend offers no TLS")]
-    NoTls,
-}
-
-impl From<ReadError> for ConnectError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Io(error) => Self::Unreachable(error),
-            ReadError::Protocol(error) => Self::Protocol(error),
-        }
-    }
-}
 
 /// Why an exchange of our own failed. After any but `Refused` the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -89,22 +39,6 @@ pub enum ExchangeError {
         /// The server's text.
         message: String,
     },
-}
-
-/// Who logs in, and with what.
-pub struct Login<'a> {
-    /// User name as the client wrote it.
-    pub user: &'a [u8],
-    /// What we can prove.
-    pub secret: Secret,
-    /// Default schema; empty for none.
-    pub schema: &'a [u8],
-    /// Capabilities wanted; masked by what the server offers.
-    pub capabilities: u32,
-    /// Collation id.
-    pub collation: u16,
-    /// Connection attributes.
-    pub attributes: Attributes,
 }
 
 /// What makes two backend connections the same to a client.
@@ -178,131 +112,37 @@ pub struct ServerConnection {
     pub facts: ServerFacts,
     /// The payload of the OK that ended the login, as the client may see it; empty once it was used.
     pub login_ok: Vec<u8>,
-    user: Arc<str>,
-    opened: Instant,
-    _slot: Option<Slot>,
+    pub(super) user: Arc<str>,
+    pub(super) opened: Instant,
+    pub(super) slot: Option<Slot>,
 }
 
 impl ServerConnection {
-    /// Connects and logs in within `target.connect_max`. `slot` is the right to do so and lives as long as the connection;
-    /// it is handed back by a failed attempt, since the caller may try again with another secret.
-    pub async fn open(
-        target: &Target,
-        login: &Login<'_>,
-        buffer_bytes: usize,
-    ) -> Result<Self, ConnectError> {
-        let attempt = Self::open_unlimited(target, login, buffer_bytes);
-        match tokio::time::timeout(target.connect_max, attempt).await {
-            Ok(done) => done,
-            Err(_) => Err(ConnectError::Timeout(target.connect_max)),
-        }
-    }
-
-    async fn open_unlimited(
-        target: &Target,
-        login: &Login<'_>,
-        buffer_bytes: usize,
-    ) -> Result<Self, ConnectError> {
-        let mut stream = Stream::Tcp(target.connect().await?);
-        let mut input = PacketBuffer::new(buffer_bytes);
-        let (payload, mut sequence) = read_packet(&mut input, &mut stream).await?;
-        if payload.first() == Some(&ERR_HEADER) {
-            return Err(refused(&payload)?);
-        }
-        let greeting = Greeting::parse(&payload)?;
-        let tls = match target.tls_mode {
-            TlsMode::Disabled => false,
-            TlsMode::Preferred => greeting.capabilities & capability::SSL != 0,
-            TlsMode::Required if greeting.capabilities & capability::SSL == 0 => {
-                return Err(ConnectError::NoTls);
-            }
-            TlsMode::Required => true,
-        };
-        let capabilities = login_capabilities(login, greeting.capabilities, tls);
-        if tls {
-            let mut request = Vec::new();
-            SslRequest {
-                capabilities,
-                packet_bytes_max: PACKET_BYTES_MAX,
-                collation: login.collation,
-            }
-            .write(&mut request);
-            sequence = sequence.wrapping_add(1);
-            stream = start_tls(target, stream, &request, sequence).await?;
-        }
-        let mut auth = ClientAuth::new(
-            login.secret.clone(),
-            stream.is_secure(),
-            None,
-            &greeting.plugin,
-            greeting.nonce,
-        );
-        let response = HandshakeResponse {
+    /// A connection to an engine in this process, which is logged in already.
+    pub fn in_process(pipe: DuplexStream, capabilities: u32, buffer_bytes: usize) -> Self {
+        Self {
+            stream: Stream::Pipe(pipe),
+            input: PacketBuffer::new(buffer_bytes),
             capabilities,
-            packet_bytes_max: PACKET_BYTES_MAX,
-            collation: login.collation,
-            user: login.user.to_vec(),
-            auth_response: auth.first_response()?.to_vec(),
-            schema: login.schema.to_vec(),
-            plugin: auth.plugin().to_vec(),
-            attributes: login.attributes.clone(),
-            ..HandshakeResponse::default()
-        };
-        let mut payload = Vec::new();
-        response.write(&mut payload);
-        let mut connection = Self {
-            stream,
-            input,
-            capabilities: capabilities & !capability::SSL,
-            thread_id: greeting.connection_id,
-            status: greeting.status,
-            had_schema: !login.schema.is_empty(),
-            collation: login.collation,
+            thread_id: 0,
+            status: crate::protocol::status::AUTOCOMMIT,
+            had_schema: true,
+            collation: 0,
             facts: ServerFacts {
-                version: greeting.version,
-                capabilities: greeting.capabilities,
-                collation: greeting.collation,
+                version: Vec::new(),
+                capabilities,
+                collation: 0,
             },
             login_ok: Vec::new(),
-            user: String::from_utf8_lossy(login.user).into(),
+            user: Arc::from(""),
             opened: Instant::now(),
-            _slot: None,
-        };
-        connection
-            .authenticate(&mut auth, payload, sequence.wrapping_add(1))
-            .await?;
-        Ok(connection)
-    }
-
-    /// Sends `payload` and goes on until the server accepts or refuses.
-    async fn authenticate(
-        &mut self,
-        auth: &mut ClientAuth,
-        payload: Vec<u8>,
-        sequence: u8,
-    ) -> Result<(), ConnectError> {
-        send_packet(&mut self.stream, &payload, sequence).await?;
-        loop {
-            let (payload, sequence) = read_packet(&mut self.input, &mut self.stream).await?;
-            match auth.on_packet(&payload)? {
-                ClientStep::Send(answer) => {
-                    send_packet(&mut self.stream, &answer, sequence.wrapping_add(1)).await?;
-                }
-                ClientStep::Wait => {}
-                ClientStep::Done => {
-                    self.status = OkPacket::parse(&payload, self.capabilities)?.status;
-                    self.login_ok = payload;
-                    return Ok(());
-                }
-                ClientStep::Refused => return Err(refused(&payload)?),
-                ClientStep::NeedPassword => return Err(ConnectError::NeedPassword),
-            }
+            slot: None,
         }
     }
 
     /// Ties the right to a backend connection to this one's life.
     pub fn hold(&mut self, slot: Slot) {
-        self._slot = Some(slot);
+        self.slot = Some(slot);
     }
 
     /// The user it is logged in as.
@@ -338,6 +178,17 @@ impl ServerConnection {
         expect: Expect,
     ) -> Result<Summary, ExchangeError> {
         self.exchange(command, body, expect, |_| Ok(())).await
+    }
+
+    /// Sends a command that has no answer.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn send(&mut self, command: Command, body: &[u8]) -> io::Result<()> {
+        let mut payload = Vec::with_capacity(body.len() + 1);
+        payload.push(command.byte());
+        payload.extend_from_slice(body);
+        send_packet(&mut self.stream, &payload, 0).await
     }
 
     /// COM_RESET_CONNECTION.
@@ -390,10 +241,7 @@ impl ServerConnection {
         expect: Expect,
         mut each: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
     ) -> Result<Summary, ExchangeError> {
-        let mut payload = Vec::with_capacity(body.len() + 1);
-        payload.push(command.byte());
-        payload.extend_from_slice(body);
-        send_packet(&mut self.stream, &payload, 0).await?;
+        self.send(command, body).await?;
         let mut machine = ResponseMachine::new(expect, self.capabilities);
         loop {
             if self.input.is_empty() && self.input.fill(&mut self.stream).await? == 0 {
@@ -424,65 +272,13 @@ fn finished(mut summary: Summary) -> Result<Summary, ExchangeError> {
     }
 }
 
-fn login_capabilities(login: &Login<'_>, offered: u32, tls: bool) -> u32 {
-    let mut capabilities = login.capabilities & offered & capability::OFFERED_MAX;
-    capabilities |= capability::PROTOCOL_41 | capability::SECURE_CONNECTION;
-    capabilities |= offered
-        & (capability::PLUGIN_AUTH | capability::PLUGIN_AUTH_LENENC | capability::CONNECT_ATTRS);
-    capabilities &= !capability::CONNECT_WITH_DB;
-    if !login.schema.is_empty() {
-        capabilities |= capability::CONNECT_WITH_DB;
-    }
-    if tls {
-        capabilities |= capability::SSL;
-    }
-    capabilities
-}
-
-async fn start_tls(
-    target: &Target,
-    mut stream: Stream,
-    request: &[u8],
-    sequence: u8,
-) -> Result<Stream, ConnectError> {
-    send_packet(&mut stream, request, sequence).await?;
-    match stream {
-        Stream::Tcp(tcp) => Ok(target.secure(tcp).await?),
-        other => Ok(other),
-    }
-}
-
-async fn send_packet(stream: &mut Stream, payload: &[u8], mut sequence: u8) -> io::Result<()> {
+pub(super) async fn send_packet(
+    stream: &mut Stream,
+    payload: &[u8],
+    mut sequence: u8,
+) -> io::Result<()> {
     let mut out = Vec::with_capacity(payload.len() + HEADER_BYTES);
     write_packet(&mut out, &mut sequence, payload);
     stream.write_all(&out).await?;
     stream.flush().await
-}
-
-async fn read_packet(
-    input: &mut PacketBuffer,
-    stream: &mut Stream,
-) -> Result<(Vec<u8>, u8), ConnectError> {
-    if input
-        .fill_packet(stream, LOGIN_PACKET_BYTES_MAX)
-        .await?
-        .is_none()
-    {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    let (sequence, payload) = input
-        .packet()
-        .ok_or(ProtocolError::Malformed("login packet"))?;
-    let payload = payload.to_vec();
-    input.consume(HEADER_BYTES + payload.len());
-    Ok((payload, sequence))
-}
-
-fn refused(payload: &[u8]) -> Result<ConnectError, ProtocolError> {
-    let error = ErrPacket::parse(payload)?;
-    Ok(ConnectError::Refused {
-        code: error.code,
-        sqlstate: error.sqlstate,
-        message: String::from_utf8_lossy(error.message).into_owned(),
-    })
 }

@@ -12,7 +12,7 @@ use mysql_async::{
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::connection::ConnectError;
+use super::login::ConnectError;
 use crate::config::{self, Config, TlsMode};
 use crate::protocol::ProtocolError;
 

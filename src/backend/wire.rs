@@ -3,8 +3,9 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::connection::{Login, ServerConnection};
+use super::connection::ServerConnection;
 use super::control::{ControlError, ControlSettings};
+use super::login::{self, Login};
 use super::target::Target;
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::Secret;
@@ -134,7 +135,7 @@ impl WireConn {
             collation: COLLATION,
             attributes: vec![(b"program_name".to_vec(), b"tidegate".to_vec())],
         };
-        let server = ServerConnection::open(&target, &login, BUFFER_BYTES).await?;
+        let server = login::open(&target, &login, BUFFER_BYTES).await?;
         Ok(Self {
             server,
             out: Vec::new(),

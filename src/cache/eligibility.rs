@@ -7,7 +7,7 @@ use super::Settings;
 use super::key::Request;
 use super::worth::Worth;
 use crate::binlog::TableKey;
-use crate::sql::{DigestId, Kind, Uncacheable};
+use crate::sql::{DigestId, Kind, Statement, Uncacheable};
 
 /// Why a statement is not answered from the cache, or its answer not kept. The labels are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +86,18 @@ impl Rules {
         }
     }
 
+    /// What can be said of a statement without its session.
+    pub(super) fn may_take(&self, statement: &Statement, worth: &Worth) -> Result<(), Skip> {
+        statement.cacheable.map_err(Skip::Statement)?;
+        if statement.kind != Kind::Select || !statement.is_plain_read() {
+            return Err(Skip::Statement(Uncacheable::NotQuery));
+        }
+        if self.tables.is_empty() && !self.digests.contains(&statement.id) {
+            self.dear_enough(statement.id, worth)?;
+        }
+        Ok(())
+    }
+
     /// The tables of a request that the cache takes, or why it does not. `counts`: note this appearance of the question.
     pub(super) fn judge(
         &self,
@@ -95,15 +107,9 @@ impl Rules {
         counts: bool,
     ) -> Result<Vec<TableKey>, Skip> {
         let statement = request.statement;
-        statement.cacheable.map_err(Skip::Statement)?;
-        if statement.kind != Kind::Select || !statement.is_plain_read() {
-            return Err(Skip::Statement(Uncacheable::NotQuery));
-        }
         // What most statements fail at comes first: they are cheap, and this is their only cost here.
+        self.may_take(statement, worth)?;
         let by_digest = self.digests.contains(&statement.id);
-        if !by_digest && self.tables.is_empty() {
-            self.dear_enough(statement.id, worth)?;
-        }
         if self.users_exclude.contains(account_name(&request.env.user)) {
             return Err(Skip::UserExcluded);
         }

@@ -1,12 +1,15 @@
 //! Every command but COM_QUERY: relayed with the answer that it has, answered truly, or refused with the server's own words.
 //! None is answered OK without being done.
 
+use super::client::Client;
 use super::error::SessionError;
 use super::login::{self, Account, Claim};
 use super::observe::Execution;
+use super::prepared::Prepared;
 use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
 use super::worker::Worker;
 use super::{Entrance, Session};
+use crate::admin;
 use crate::analytics::ServedBy;
 use crate::backend::connection::ServerConnection;
 use crate::protocol::ProtocolError;
@@ -17,44 +20,40 @@ use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::relay::{Expect, Summary};
 use crate::router::reason::Reason;
 use crate::router::session_state::SessionState;
-use crate::sql::Statement;
 use std::sync::Arc;
-
-/// Prepared statements that one session may have open; the server's own limit is for all sessions together.
-const PREPARED_MAX: usize = 65_536;
-
-/// A statement that the client prepared on its backend connection.
-pub struct Prepared {
-    /// What it is; `None` when its text was too long to be read.
-    pub statement: Option<Arc<Statement>>,
-}
-
-/// What the admin engine can be asked: it would answer OK to commands that it does not know.
-fn relayed_to_admin(command: Command) -> bool {
-    use Command::{
-        FieldList, InitDb, Ping, Query, StmtClose, StmtExecute, StmtPrepare, StmtSendLongData,
-    };
-    matches!(
-        command,
-        FieldList
-            | InitDb
-            | Ping
-            | Query
-            | StmtClose
-            | StmtExecute
-            | StmtPrepare
-            | StmtSendLongData
-    )
-}
 
 /// The admin engine's pipe as a backend connection.
 pub async fn admin_backend(
     worker: &Worker,
-    capabilities: u32,
+    client: &mut Client,
     account: &Account,
+    session_id: u32,
 ) -> Result<ServerConnection, SessionError> {
-    let _ = (worker, capabilities, account);
-    Err(SessionError::Internal("the admin schema is not there yet"))
+    let identity = admin::Identity {
+        user: account.user.to_string(),
+        host: client.peer.ip().to_string(),
+        connection_id: u64::from(session_id),
+        schema: Some(account.schema.to_string()).filter(|schema| !schema.is_empty()),
+    };
+    match worker.rooms.admin.connect(identity, client.capabilities) {
+        Ok(pipe) => {
+            let buffer_bytes = worker.rooms.config.client.buffer_bytes;
+            Ok(ServerConnection::in_process(
+                pipe,
+                client.capabilities,
+                buffer_bytes,
+            ))
+        }
+        Err(error) => {
+            let sqlstate = error
+                .sqlstate()
+                .as_bytes()
+                .first_chunk()
+                .copied()
+                .unwrap_or(*b"HY000");
+            Err(login::refuse(client, error.number(), &sqlstate, &error.to_string()).await)
+        }
+    }
 }
 
 impl Session {
@@ -64,7 +63,7 @@ impl Session {
         command: Command,
         length: usize,
     ) -> Result<(), SessionError> {
-        if self.entrance == Entrance::Admin && !relayed_to_admin(command) {
+        if self.entrance == Entrance::Admin && !admin::relayed(command) {
             return self.answer_admin_locally(command, length).await;
         }
         match command {
@@ -75,6 +74,10 @@ impl Session {
                     self.prepared.remove(&id);
                 }
                 self.forward(length).await
+            }
+            Command::StmtSendLongData | Command::StmtReset => {
+                self.note_long_data(command);
+                self.relay_command(command, length).await.map(drop)
             }
             Command::ChangeUser => self.change_user(length).await,
             Command::ResetConnection => self.reset_connection(length).await,
@@ -95,7 +98,7 @@ impl Session {
     }
 
     /// Relays a command as it stands, and its answer if it has one.
-    async fn relay_command(
+    pub(super) async fn relay_command(
         &mut self,
         command: Command,
         length: usize,
@@ -143,7 +146,7 @@ impl Session {
             .unwrap_or_default()
     }
 
-    fn statement_id(&self) -> Option<u32> {
+    pub(super) fn statement_id(&self) -> Option<u32> {
         let bytes = self
             .client
             .input
@@ -218,7 +221,7 @@ impl Session {
         }
         if let Some(prepared) = &summary.prepared {
             self.prepared
-                .insert(prepared.statement_id, Prepared { statement: None });
+                .insert(prepared.statement_id, Prepared::unread());
         }
         let reason = if statement.is_some() {
             Reason::PreparedRelayed
@@ -232,67 +235,6 @@ impl Session {
             timing: &timing,
             summary: &summary,
             bytes_in,
-            text: None,
-        };
-        self.observer.ends(&self.worker, &execution);
-        self.machine.recycle(summary);
-        Ok(())
-    }
-
-    async fn prepare(&mut self, length: usize) -> Result<(), SessionError> {
-        if self.prepared.len() >= PREPARED_MAX {
-            self.client.input.consume(HEADER_BYTES + length);
-            let text =
-                "Can't create more prepared statements in one session (Tidegate's limit: 65536)";
-            return self
-                .client
-                .send_error(1461, b"42000", text)
-                .await
-                .map_err(SessionError::ClientIo);
-        }
-        let statement = self.worker.statement(self.body(length), self.lex_mode());
-        let summary = self.relay_command(Command::StmtPrepare, length).await?;
-        if let Some(prepared) = summary.and_then(|s| s.prepared) {
-            self.prepared.insert(
-                prepared.statement_id,
-                Prepared {
-                    statement: Some(statement),
-                },
-            );
-        }
-        Ok(())
-    }
-
-    async fn execute(&mut self, length: usize) -> Result<(), SessionError> {
-        let prepared = self.statement_id().and_then(|id| self.prepared.get(&id));
-        let statement = prepared.and_then(|p| p.statement.clone());
-        self.restore_diagnostics().await?;
-        let mut timing = Timing::start();
-        self.observer
-            .starts(&self.worker, statement.as_deref(), timing.started);
-        self.forward(length).await?;
-        timing.sent = std::time::Instant::now();
-        let summary = relay_answer(
-            &mut self.client,
-            &mut self.backend,
-            &mut self.machine,
-            Expect::Execute,
-            &mut timing,
-            None,
-        )
-        .await?;
-        let status = summary.error.is_none().then_some(summary.status);
-        match &statement {
-            Some(statement) => self.state.observe(statement, status),
-            None => self.state.observe_unknown("unknown_prepared", status),
-        }
-        let execution = Execution {
-            statement: statement.as_deref(),
-            served_by: ServedBy::Backend,
-            reason: Reason::PreparedRelayed,
-            timing: &timing,
-            summary: &summary,
-            bytes_in: (HEADER_BYTES + length) as u64,
             text: None,
         };
         self.observer.ends(&self.worker, &execution);
@@ -359,7 +301,12 @@ impl Session {
         let claim = Claim {
             user: &request.user,
             schema: &request.schema,
-            plugin: &request.plugin,
+            // The C library answers only to a new challenge here: nothing at all is not yet the empty password.
+            plugin: if request.auth_response.is_empty() {
+                b""
+            } else {
+                &request.plugin
+            },
             answer: &request.auth_response,
             attributes: &request.attributes,
         };
@@ -388,17 +335,13 @@ impl Session {
         length: usize,
     ) -> Result<(), SessionError> {
         self.client.input.consume(HEADER_BYTES + length);
-        let sent = match command {
-            // There is no session state in the admin schema but the statements, which the engine closes with the pipe.
-            Command::StmtReset => self.client.send_ok(self.state.status).await,
-            _ => {
-                let text = format!(
-                    "The admin schema does not know the command '{}'",
-                    command.name()
-                );
-                self.client.send_error(1047, b"08S01", &text).await
-            }
-        };
-        sent.map_err(SessionError::ClientIo)
+        let text = format!(
+            "The admin schema does not know the command '{}'",
+            command.name()
+        );
+        self.client
+            .send_error(1047, b"08S01", &text)
+            .await
+            .map_err(SessionError::ClientIo)
     }
 }

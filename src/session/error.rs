@@ -1,6 +1,7 @@
 //! What ends a login or a session, in one place: what the client is told, and whose fault it was (a log field and a metric label).
 
-use crate::backend::connection::{ConnectError, ExchangeError};
+use crate::backend::connection::ExchangeError;
+use crate::backend::login::ConnectError;
 use crate::backend::pool::PoolError;
 use crate::protocol::ProtocolError;
 use crate::protocol::packet::ReadError;

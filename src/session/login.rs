@@ -12,13 +12,15 @@ use super::client::Client;
 use super::error::SessionError;
 use super::listener::Entrance;
 use super::worker::Worker;
-use crate::backend::connection::{ConnectError, ConnectionKey, Login, ServerConnection};
+use crate::admin;
+use crate::backend::connection::{ConnectionKey, ServerConnection};
+use crate::backend::login::{self as backend_login, ConnectError, Login};
 use crate::backend::stream::Stream;
 use crate::config::TlsMode;
 use crate::protocol::auth::{
-    Known, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep, Verifier,
+    Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep, Verifier,
 };
-use crate::protocol::handshake::{Greeting, HandshakeResponse, SslRequest};
+use crate::protocol::handshake::{AuthSwitch, Greeting, HandshakeResponse, SslRequest};
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::{ProtocolError, capability};
 use std::sync::Arc;
@@ -27,18 +29,6 @@ use tokio::io::AsyncReadExt;
 
 /// Largest packet of a login from a client: names, a password, 64 KiB of attributes.
 pub const LOGIN_PACKET_BYTES_MAX: usize = 128 * 1024;
-
-/// Offered to admin clients: what the admin engine's pipe speaks.
-const ADMIN_CAPABILITIES: u32 = capability::PROTOCOL_41
-    | capability::SECURE_CONNECTION
-    | capability::PLUGIN_AUTH
-    | capability::PLUGIN_AUTH_LENENC
-    | capability::CONNECT_ATTRS
-    | capability::CONNECT_WITH_DB
-    | capability::LONG_PASSWORD
-    | capability::LONG_FLAG
-    | capability::TRANSACTIONS
-    | capability::DEPRECATE_EOF;
 
 /// Who logged in.
 pub struct Account {
@@ -163,8 +153,7 @@ fn app_greeting(worker: &Worker, nonce: Nonce) -> Result<Greeting, SessionError>
 }
 
 fn admin_greeting(nonce: Nonce) -> Greeting {
-    let version = concat!("8.4.0-tidegate-", env!("CARGO_PKG_VERSION"));
-    greeting(version.into(), ADMIN_CAPABILITIES, 255, nonce)
+    greeting(admin::version().into(), admin::CAPABILITIES, 255, nonce)
 }
 
 fn greeting(version: Vec<u8>, capabilities: u32, collation: u8, nonce: Nonce) -> Greeting {
@@ -263,6 +252,12 @@ pub async fn authenticate(
             .verifiers
             .get(claim.user, rooms.grant_epoch(), Instant::now()),
     };
+    if claim.plugin == NATIVE
+        && listed.is_none()
+        && let Some(backend) = hand_on_native(client, worker, claim).await?
+    {
+        return Ok((backend, nonce));
+    }
     let known = Known {
         sha2: sha2.as_ref(),
         native: listed_native.as_ref(),
@@ -338,6 +333,55 @@ pub async fn authenticate(
     }
 }
 
+/// A client that proves itself by mysql_native_password, of whom we know nothing: if its account has that plugin too, the
+/// backend's challenge is handed to the client and its answer to the backend. `None`: the account has another plugin.
+async fn hand_on_native(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+) -> Result<Option<ServerConnection>, SessionError> {
+    let rooms = &worker.rooms;
+    let slot = rooms
+        .pool
+        .slot(&String::from_utf8_lossy(claim.user))
+        .await?;
+    let login = backend_claim(client, claim, Secret::None);
+    let asked = backend_login::ask(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
+    let nonce = asked.nonce().filter(|_| asked.plugin == NATIVE);
+    let Some(nonce) = nonce.filter(|_| client.capabilities & capability::PLUGIN_AUTH != 0) else {
+        // Answered with nothing, so that the server counts a failed login and not a broken handshake.
+        let _ = asked.answer(&rooms.target, &[]).await;
+        return Ok(None);
+    };
+    let mut payload = Vec::new();
+    AuthSwitch {
+        plugin: NATIVE,
+        data: nonce.as_bytes(),
+    }
+    .write(&mut payload);
+    client
+        .send_packet(&payload)
+        .await
+        .map_err(SessionError::ClientIo)?;
+    let answer = client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?;
+    let mut backend = asked.answer(&rooms.target, &answer).await?;
+    backend.hold(slot);
+    rooms.saw_facts(&backend.facts);
+    Ok(Some(backend))
+}
+
+/// A client's claim, as we make it to the backend.
+fn backend_claim<'a>(client: &Client, claim: &Claim<'a>, secret: Secret) -> Login<'a> {
+    Login {
+        user: claim.user,
+        secret,
+        schema: claim.schema,
+        capabilities: client.capabilities,
+        collation: client.collation,
+        attributes: claim.attributes.clone(),
+    }
+}
+
 /// A backend connection for a claim: an idle one if the claim is `proven` already, else a new one, whose login is the proof.
 async fn connect(
     client: &Client,
@@ -359,16 +403,9 @@ async fn connect(
         }
     }
     let slot = rooms.pool.slot(&user).await?;
-    let login = Login {
-        user: claim.user,
-        secret,
-        schema: claim.schema,
-        capabilities: client.capabilities,
-        collation: client.collation,
-        attributes: claim.attributes.clone(),
-    };
+    let login = backend_claim(client, claim, secret);
     let mut backend =
-        ServerConnection::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
+        backend_login::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
     backend.hold(slot);
     rooms.saw_facts(&backend.facts);
     Ok(backend)

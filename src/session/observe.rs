@@ -225,7 +225,8 @@ impl Observer {
     }
 }
 
-fn us(duration: Duration) -> u64 {
+/// Whole microseconds.
+pub fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -4,6 +4,8 @@
 use super::client::Client;
 use super::error::SessionError;
 use crate::backend::connection::ServerConnection;
+use crate::binlog::Binlog;
+use crate::cache::Fill;
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
 use std::io;
@@ -42,31 +44,6 @@ impl Timing {
     }
 }
 
-/// A copy of an answer on its way to the client, up to a limit.
-#[derive(Debug, Default)]
-pub struct Tee {
-    /// The bytes so far.
-    pub bytes: Vec<u8>,
-    /// More than this is not kept.
-    pub bytes_max: usize,
-    /// The answer was longer.
-    pub overflow: bool,
-}
-
-impl Tee {
-    fn push(&mut self, bytes: &[u8]) {
-        if self.overflow {
-            return;
-        }
-        if self.bytes.len() + bytes.len() > self.bytes_max {
-            self.overflow = true;
-            self.bytes = Vec::new();
-            return;
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-}
-
 /// Writes to the backend and makes sure that it is on its way.
 pub async fn send_to_backend(
     backend: &mut ServerConnection,
@@ -97,7 +74,7 @@ pub async fn relay_answer(
     machine: &mut ResponseMachine,
     expect: Expect,
     timing: &mut Timing,
-    mut tee: Option<&mut Tee>,
+    mut fill: Option<&mut Fill<Binlog>>,
 ) -> Result<Summary, SessionError> {
     machine.reset(expect, backend.capabilities);
     loop {
@@ -120,8 +97,8 @@ pub async fn relay_answer(
             .map_err(SessionError::BackendProtocol)?;
         let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
         client.send(bytes).await.map_err(SessionError::ClientIo)?;
-        if let Some(tee) = &mut tee {
-            tee.push(bytes);
+        if let Some(fill) = &mut fill {
+            fill.push(bytes);
         }
         backend.input.consume(fed.consumed);
         match fed.event {

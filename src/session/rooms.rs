@@ -2,16 +2,21 @@
 
 use super::throttle::Throttle;
 use super::verifiers::Verifiers;
+use crate::admin::Admin;
 use crate::analytics::Analytics;
 use crate::backend::connection::{ServerConnection, ServerFacts};
 use crate::backend::control::Control;
 use crate::backend::pool::Pool;
+use crate::backend::probe::Probe;
 use crate::backend::target::Target;
 use crate::binlog::Binlog;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::protocol::auth::RsaKey;
+use crate::router::reason::Reason;
 use crate::shutdown::Shutdown;
-use crate::sql::StatementCache;
+use crate::sql::{Kind, Statement, StatementCache};
+use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -45,6 +50,8 @@ pub struct Rooms {
     pub facts: ArcSwapOption<ServerFacts>,
     /// Who may hold a backend connection.
     pub pool: Arc<Pool>,
+    /// What the backend is and whether it is up.
+    pub probe: Arc<Probe>,
     /// The control plane's connections.
     pub control: Arc<Control>,
     /// The binary log and the gate on it.
@@ -53,6 +60,12 @@ pub struct Rooms {
     pub statements: StatementCache,
     /// What is observed.
     pub analytics: Arc<Analytics>,
+    /// Results that cannot have changed.
+    pub cache: Arc<Cache>,
+    /// Aggregate views.
+    pub views: Arc<Views>,
+    /// The virtual schema.
+    pub admin: Arc<Admin>,
     /// Name and password of the administrator.
     pub admin_account: (String, String),
     /// The next connection id.
@@ -76,17 +89,30 @@ impl Rooms {
         Some(info.backend_id.get()).filter(|backend_id| *backend_id != 0)
     }
 
-    /// Wakes every session, so that it looks at the stop signal.
-    pub fn wake_sessions(&self) {
-        for session in self.analytics.sessions().list() {
-            session.wake();
-        }
-    }
-
     /// Repeats in our greeting what the backend says now.
     pub fn saw_facts(&self, facts: &ServerFacts) {
         if self.facts.load().as_deref() != Some(facts) {
             self.facts.store(Some(Arc::new(facts.clone())));
+        }
+    }
+
+    /// Why nothing better than the backend need be looked for, judged by the statement alone: the way of most statements.
+    /// `None`: cache or views may have an answer.
+    pub fn plain_reason(&self, statement: &Statement) -> Option<Reason> {
+        if statement.kind != Kind::Select {
+            return Some(if statement.kind == Kind::Multi {
+                Reason::MultiStatement
+            } else {
+                Reason::NotARead
+            });
+        }
+        if let Some(opaque) = statement.opaque {
+            return Some(Reason::Opaque(opaque.label()));
+        }
+        let may_be_viewed = statement.aggregate && self.config.views.enabled;
+        match self.cache.may_take(statement) {
+            Err(skip) if !may_be_viewed => Some(Reason::NotCacheable(skip.label())),
+            _ => None,
         }
     }
 

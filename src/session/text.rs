@@ -1,37 +1,26 @@
 //! COM_QUERY: from the text to its answer. `answer_query` is the one line that every statement follows.
 
+use super::answers::{Question, Tried};
 use super::error::SessionError;
-use super::observe::Execution;
-use super::observe::Observer;
+use super::observe::{Execution, Observer, us};
+use super::prepared::Bound;
 use super::relay::{Timing, relay_answer, send_to_backend};
 use super::worker::Worker;
 use super::{Entrance, Session};
 use crate::analytics::ServedBy;
 use crate::backend::connection::ExchangeError;
+use crate::binlog::Binlog;
+use crate::cache::Fill;
 use crate::protocol::command::{QueryBody, put_query};
 use crate::protocol::packet::{HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
 use crate::protocol::status;
 use crate::router::reason::Reason;
-use crate::sql::session_statement::{
-    self, Assignment, Scope, SessionStatement, SetTarget, SetValue,
-};
-use crate::sql::{ClientCharset, Kind, LexMode, Statement};
+use crate::sql::env::SessionEnv;
+use crate::sql::{Kind, LexMode, Statement};
+use crate::views;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What a session statement will mean to the session once the backend has done it; read from its text before that is gone.
-#[derive(Default)]
-struct Afterwards {
-    /// USE: the new default schema.
-    schema: Option<String>,
-    /// SET TRANSACTION: something waits for the next transaction.
-    next_transaction: bool,
-    /// The texts of this session cannot be read for sure from now on.
-    unreadable: Option<&'static str>,
-    /// The connection cannot be brought back to how it was.
-    not_reusable: bool,
-}
 
 impl Session {
     /// How this session's texts are to be read.
@@ -64,89 +53,117 @@ impl Session {
             .starts(&self.worker, Some(&statement), timing.started);
         if self.entrance == Entrance::Admin {
             return self
-                .relay_statement(length, &statement, Reason::Admin, &mut timing)
-                .await;
+                .relay_statement(length, &statement, Reason::Admin, None, &mut timing)
+                .await
+                .map(drop);
         }
-        if !matches!(
+        if matches!(
             statement.kind,
             Kind::Kill | Kind::ExplainRoute | Kind::Use | Kind::Set
         ) {
-            self.restore_diagnostics_before(&statement).await?;
+            let text = query.text.to_vec();
             return self
-                .relay_statement(length, &statement, Reason::PlainRead, &mut timing)
+                .answer_session_statement(length, &text, &statement, &mut timing)
                 .await;
         }
+        if let Some(reason) = self.worker.rooms.plain_reason(&statement) {
+            self.restore_diagnostics_before(&statement).await?;
+            return self
+                .relay_statement(length, &statement, reason, None, &mut timing)
+                .await
+                .map(drop);
+        }
         let text = query.text.to_vec();
-        self.answer_session_statement(length, &text, &statement, &mut timing)
+        self.answer_read(length, &text, &statement, &mut timing)
             .await
     }
 
-    /// The statements that mean something to the session itself.
-    async fn answer_session_statement(
+    /// A read that may have a better answer than the backend's.
+    async fn answer_read(
         &mut self,
         length: usize,
         text: &[u8],
         statement: &Arc<Statement>,
         timing: &mut Timing,
     ) -> Result<(), SessionError> {
+        let question = Question {
+            statement,
+            text,
+            bound: None,
+            bytes_in: (HEADER_BYTES + length) as u64,
+        };
+        let (reason, fill, env) = match self.try_better(&question, timing).await? {
+            Tried::Not { reason, fill, env } => (reason, fill, env),
+            Tried::Answered => {
+                self.client.input.consume(HEADER_BYTES + length);
+                return Ok(());
+            }
+        };
         self.restore_diagnostics_before(statement).await?;
-        let parsed = session_statement::parse(text, self.lex_mode());
-        if let SessionStatement::Kill {
-            query,
-            id: Some(id),
-        } = parsed
-            && let Some(backend_id) = self.worker.rooms.backend_id_of(id)
-        {
-            let what = if query { "QUERY" } else { "CONNECTION" };
-            self.client.input.consume(HEADER_BYTES + length);
-            return self
-                .relay_own_text(format!("KILL {what} {backend_id}").as_bytes())
-                .await;
-        }
-        let afterwards = afterwards(parsed);
-        self.relay_statement(length, statement, Reason::NotARead, timing)
+        let base_us = self
+            .relay_statement(length, statement, reason, fill, timing)
             .await?;
-        self.state.reusable &= !afterwards.not_reusable;
-        self.state.next_transaction_set |= afterwards.next_transaction;
-        if let Some(why) = afterwards.unreadable {
-            self.state.inexact.get_or_insert(why);
-        }
-        if let Some(schema) = afterwards.schema.filter(|_| self.last_ok) {
-            self.schema_changed(schema.into());
+        if let (Some(base_us), Some(env), true) = (base_us, env, statement.aggregate) {
+            self.observe_aggregate(&question, &env, base_us);
         }
         Ok(())
     }
 
-    /// Relays the statement at the front of the buffer to the session's own backend connection.
-    async fn relay_statement(
+    /// Tells the views what an aggregate cost on the base tables.
+    pub(super) fn observe_aggregate(
+        &self,
+        question: &Question<'_>,
+        env: &Arc<SessionEnv>,
+        base_us: u64,
+    ) {
+        let mut scratch = self.worker.scratch.borrow_mut();
+        scratch.run(question.text, self.lex_mode());
+        let observed = views::Question {
+            statement: question.statement,
+            text: question.text,
+            scratch: &scratch,
+            schema: env.schema.as_deref().unwrap_or_default(),
+            env,
+        };
+        let parameters = question.bound.map(Bound::values).unwrap_or_default();
+        self.worker
+            .rooms
+            .views
+            .observe(&observed, &parameters, base_us);
+    }
+
+    /// Relays the statement at the front of the buffer to the session's own backend connection; the answer also goes into `fill`.
+    /// Answers with the backend's time in microseconds if there was no error.
+    pub(super) async fn relay_statement(
         &mut self,
         length: usize,
         statement: &Arc<Statement>,
         reason: Reason,
+        mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Option<u64>, SessionError> {
         self.forward(length).await?;
         timing.sent = Instant::now();
+        let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
-            &mut self.client,
-            &mut self.backend,
-            &mut self.machine,
+            client,
+            backend,
+            machine,
             Expect::Query,
             timing,
-            None,
+            fill.as_deref_mut(),
         )
         .await?;
         self.last_ok = summary.error.is_none();
         self.state
             .observe(statement, self.last_ok.then_some(summary.status));
-        let served_by = if self.entrance == Entrance::Admin {
-            ServedBy::Admin
-        } else {
-            ServedBy::Backend
-        };
         let execution = Execution {
             statement: Some(statement),
-            served_by,
+            served_by: if self.entrance == Entrance::Admin {
+                ServedBy::Admin
+            } else {
+                ServedBy::Backend
+            },
             reason,
             timing,
             summary: &summary,
@@ -154,8 +171,15 @@ impl Session {
             text: None,
         };
         self.observer.ends(&self.worker, &execution);
+        let backend_us = us((timing.last_byte - timing.sent).saturating_sub(timing.drain));
+        if statement.cacheable.is_ok() && self.last_ok {
+            self.worker.rooms.cache.observe(statement.id, backend_us);
+        }
+        if let Some(fill) = fill {
+            fill.complete(&summary, backend_us);
+        }
         self.machine.recycle(summary);
-        Ok(())
+        Ok(self.last_ok.then_some(backend_us))
     }
 
     async fn relay_unread(
@@ -244,91 +268,6 @@ fn note_app(observer: &mut Observer, worker: &Worker, query: &QueryBody<'_>) {
         }
     });
     observer.note_app(worker, named, worker.last_comment(query.text));
-}
-
-/// `sql_mode` words that change how a text is read.
-const READING_MODES: [&str; 9] = [
-    "ANSI",
-    "QUOTES",
-    "BACKSLASH",
-    "ORACLE",
-    "MSSQL",
-    "DB2",
-    "POSTGRESQL",
-    "MAXDB",
-    "PIPES",
-];
-
-fn afterwards(parsed: SessionStatement) -> Afterwards {
-    let mut after = Afterwards::default();
-    match parsed {
-        SessionStatement::Use(schema) => after.schema = Some(schema),
-        SessionStatement::Set(assignments) => assignments
-            .iter()
-            .for_each(|a| note_assignment(&mut after, a)),
-        _ => {
-            after.not_reusable = true;
-            after.unreadable = Some("unknown_set");
-        }
-    }
-    after
-}
-
-fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
-    match &assignment.target {
-        SetTarget::Isolation(Scope::NextTransaction)
-        | SetTarget::AccessMode(Scope::NextTransaction) => {
-            after.next_transaction = true;
-        }
-        SetTarget::Variable(Scope::NextTransaction, _) => after.next_transaction = true,
-        SetTarget::Role | SetTarget::ResourceGroup => after.not_reusable = true,
-        SetTarget::Variable(_, name) if name == "sql_mode" => {
-            let plain = match &assignment.value {
-                SetValue::Default => true,
-                SetValue::Text(text) => is_plain_mode(&String::from_utf8_lossy(text)),
-                SetValue::Word(word) => is_plain_mode(word),
-                _ => false,
-            };
-            if !plain {
-                after.unreadable = Some("sql_mode");
-            }
-        }
-        SetTarget::Variable(_, name) if name.starts_with("session_track") => {
-            after.unreadable = Some("session_track")
-        }
-        SetTarget::Variable(_, name)
-            if matches!(
-                name.as_str(),
-                "timestamp" | "insert_id" | "rand_seed1" | "rand_seed2"
-            ) =>
-        {
-            after.unreadable = Some("unreadable_variable");
-        }
-        SetTarget::Variable(_, name) if name == "character_set_client" => {
-            after.unreadable = Some("charset")
-        }
-        SetTarget::Names | SetTarget::CharacterSet => {
-            let safe = match &assignment.value {
-                SetValue::Default => true,
-                SetValue::Text(text) => is_safe_charset(&String::from_utf8_lossy(text)),
-                SetValue::Word(word) => is_safe_charset(word),
-                _ => false,
-            };
-            if !safe {
-                after.unreadable = Some("charset");
-            }
-        }
-        _ => {}
-    }
-}
-
-fn is_plain_mode(mode: &str) -> bool {
-    let mode = mode.to_ascii_uppercase();
-    !READING_MODES.iter().any(|word| mode.contains(word))
-}
-
-fn is_safe_charset(name: &str) -> bool {
-    ClientCharset::from_name(name) != ClientCharset::Unsafe
 }
 
 /// A SELECT with exactly this many rows and no warning.

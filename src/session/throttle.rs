@@ -68,7 +68,7 @@ impl Throttle {
     /// Counts the end of a login if it was a refusal.
     pub(super) fn failed_if_refused(&self, error: &super::error::SessionError, source: IpAddr) {
         use super::error::SessionError::{Connect, LoginRefused};
-        use crate::backend::connection::ConnectError::Refused;
+        use crate::backend::login::ConnectError::Refused;
         if matches!(error, LoginRefused(_) | Connect(Refused { code: 1045, .. })) {
             self.failed(source, Instant::now());
         }

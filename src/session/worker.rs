@@ -1,15 +1,20 @@
 //! One data-plane thread: a current-thread runtime, its sessions, and what they share without locks.
 //! Never does blocking work and never talks to another worker.
 
+use super::exchange::{Columns, Service};
 use super::listener::Incoming;
 use super::rooms::Rooms;
 use crate::analytics::Recorder;
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::LocalSet;
+
+/// Statements whose columns one worker remembers.
+const COLUMNS_MAX: usize = 1_024;
 
 /// What the sessions of one thread share.
 pub struct Worker {
@@ -25,6 +30,14 @@ pub struct Worker {
     pub recorder: Recorder,
     /// What stands in place of the digest text of a statement that was too long to be read.
     pub oversize_text: Arc<str>,
+    /// Connections of the control-plane user that are free.
+    pub services: RefCell<Vec<Service>>,
+    /// Columns of clients' statements that views answer.
+    pub columns: RefCell<HashMap<u128, Rc<Columns>>>,
+    /// Makes the keys of `columns` unguessable.
+    pub columns_seed: u64,
+    /// The stop signal has come. A flag of our own: asking the signal itself takes a lock.
+    pub stopping: Cell<bool>,
     /// Sessions running.
     pub sessions: Cell<usize>,
 }
@@ -35,6 +48,15 @@ impl Worker {
         let mut scratch = self.scratch.borrow_mut();
         scratch.run(text, mode);
         self.statements.borrow_mut().get(&scratch, text).clone()
+    }
+
+    /// Remembers the columns of a statement.
+    pub fn remember_columns(&self, key: u128, columns: Rc<Columns>) {
+        let mut known = self.columns.borrow_mut();
+        if known.len() >= COLUMNS_MAX {
+            known.clear();
+        }
+        known.insert(key, columns);
     }
 
     /// The inside of the last comment of the text that [`statement`](Self::statement) was just asked about.
@@ -70,6 +92,10 @@ pub fn run(
         )),
         recorder,
         oversize_text: Arc::from("(a statement longer than client.statement_bytes_max)"),
+        services: RefCell::new(Vec::new()),
+        columns: RefCell::default(),
+        columns_seed: rand::random(),
+        stopping: Cell::new(false),
         sessions: Cell::new(0),
         rooms,
         id,
@@ -93,6 +119,12 @@ async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
             super::run(&worker, incoming).await;
             worker.sessions.set(worker.sessions.get() - 1);
         });
+    }
+    worker.stopping.set(true);
+    for session in worker.rooms.analytics.sessions().list() {
+        if session.worker == worker.id {
+            session.wake();
+        }
     }
     let drain = std::time::Duration::from_millis(worker.rooms.config.runtime.shutdown_drain_ms_max);
     let ended = tokio::time::timeout(drain, async {

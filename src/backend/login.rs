@@ -1,0 +1,365 @@
+//! From nothing to a logged-in backend connection: connect, greeting, TLS, authentication. Never waits longer than the target says;
+//! never keeps a secret.
+
+use super::connection::{ServerConnection, ServerFacts, send_packet};
+use super::stream::Stream;
+use super::target::Target;
+use crate::config::TlsMode;
+use crate::protocol::auth::{ClientAuth, ClientStep, Nonce, Secret};
+use crate::protocol::handshake::{
+    AUTH_SWITCH_HEADER, Attributes, AuthSwitch, Greeting, HandshakeResponse, SslRequest,
+};
+use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
+use crate::protocol::response::{ERR_HEADER, ErrPacket, OK_HEADER, OkPacket};
+use crate::protocol::{ProtocolError, capability};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Largest packet of a login from the server: a greeting, a key, an error.
+const LOGIN_PACKET_BYTES_MAX: usize = 65_536;
+
+/// The largest packet we tell the server that we take: we relay whatever comes.
+const PACKET_BYTES_MAX: u32 = 1 << 30;
+
+/// No server has a plugin of this name, so it answers with the one that the account has, and a challenge for it.
+const NO_PLUGIN: &[u8] = b"tidegate_asks";
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The backend could not be reached, or went away during the login.
+    #[error("cannot reach the backend: {0}")]
+    Unreachable(#[from] io::Error),
+    /// The backend refused the login; the client is told so in its words.
+    #[error("the backend refused the login: {code} {message}")]
+    Refused {
+        /// MySQL error number.
+        code: u16,
+        /// SQLSTATE.
+        sqlstate: [u8; 5],
+        /// The server's text.
+        message: String,
+    },
+    /// The backend broke the protocol.
+    #[error("the backend's login packets: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// The backend wants the password itself, and only SHA256 of it is known.
+    #[error("the backend wants the password itself")]
+    NeedPassword,
+    /// It took too long.
+    #[error("no login within {0:?}")]
+    Timeout(Duration),
+    /// TLS is required and the backend has none.
+    #[error("backend.tls = required, but the backend offers no TLS")]
+    NoTls,
+}
+
+impl From<ReadError> for ConnectError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Unreachable(error),
+            ReadError::Protocol(error) => Self::Protocol(error),
+        }
+    }
+}
+
+/// Who logs in, and with what.
+pub struct Login<'a> {
+    /// User name as the client wrote it.
+    pub user: &'a [u8],
+    /// What we can prove.
+    pub secret: Secret,
+    /// Default schema; empty for none.
+    pub schema: &'a [u8],
+    /// Capabilities wanted; masked by what the server offers.
+    pub capabilities: u32,
+    /// Collation id.
+    pub collation: u16,
+    /// Connection attributes.
+    pub attributes: Attributes,
+}
+
+/// A greeting that was answered with TLS where it has to be, but with no name yet.
+struct Begun {
+    stream: Stream,
+    input: PacketBuffer,
+    greeting: Greeting,
+    capabilities: u32,
+    sequence: u8,
+}
+
+/// A login that waits for the proof of a client: the server has said which plugin the account has.
+pub struct Asked {
+    connection: ServerConnection,
+    /// The account's plugin.
+    pub plugin: Vec<u8>,
+    /// The challenge for it, as the server sent it.
+    pub challenge: Vec<u8>,
+    sequence: u8,
+}
+
+/// Connects and logs in within `target.connect_max`.
+///
+/// # Errors
+/// Unreachable, refused, or a secret that does not do.
+pub async fn open(
+    target: &Target,
+    login: &Login<'_>,
+    buffer_bytes: usize,
+) -> Result<ServerConnection, ConnectError> {
+    limited(target, async {
+        let begun = Begun::new(target, login, buffer_bytes).await?;
+        let (plugin, nonce) = (begun.greeting.plugin.clone(), begun.greeting.nonce);
+        let mut auth = ClientAuth::new(
+            login.secret.clone(),
+            begun.stream.is_secure(),
+            None,
+            &plugin,
+            nonce,
+        );
+        let (answer, plugin) = (auth.first_response()?.to_vec(), auth.plugin());
+        let mut connection = begun.respond(login, plugin, answer).await?;
+        authenticate(&mut connection, &mut auth).await?;
+        Ok(connection)
+    })
+    .await
+}
+
+/// Connects and asks how the account of `login.user` proves itself, without proving anything.
+///
+/// # Errors
+/// Unreachable, or refused at once.
+pub async fn ask(
+    target: &Target,
+    login: &Login<'_>,
+    buffer_bytes: usize,
+) -> Result<Asked, ConnectError> {
+    limited(target, async {
+        let begun = Begun::new(target, login, buffer_bytes).await?;
+        let mut connection = begun.respond(login, NO_PLUGIN, Vec::new()).await?;
+        let (payload, sequence) =
+            read_packet(&mut connection.input, &mut connection.stream).await?;
+        match payload.first() {
+            Some(&ERR_HEADER) => Err(refused(&payload)?),
+            Some(&AUTH_SWITCH_HEADER) => {
+                let switch = AuthSwitch::parse(&payload)?;
+                let (plugin, challenge) = (switch.plugin.to_vec(), switch.data.to_vec());
+                Ok(Asked {
+                    connection,
+                    plugin,
+                    challenge,
+                    sequence: sequence.wrapping_add(1),
+                })
+            }
+            _ => Err(ProtocolError::Unexpected("authentication").into()),
+        }
+    })
+    .await
+}
+
+async fn limited<T>(
+    target: &Target,
+    login: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(target.connect_max, login).await {
+        Ok(done) => done,
+        Err(_) => Err(ConnectError::Timeout(target.connect_max)),
+    }
+}
+
+impl Asked {
+    /// The challenge as a nonce, if it is one.
+    pub fn nonce(&self) -> Option<Nonce> {
+        Nonce::from_slice(&self.challenge)
+    }
+
+    /// Hands a client's answer to the challenge on, and waits for the verdict.
+    ///
+    /// # Errors
+    /// Refused, or more is wanted than a hash.
+    pub async fn answer(
+        self,
+        target: &Target,
+        answer: &[u8],
+    ) -> Result<ServerConnection, ConnectError> {
+        let mut connection = self.connection;
+        limited(target, async move {
+            send_packet(&mut connection.stream, answer, self.sequence).await?;
+            let (payload, _) = read_packet(&mut connection.input, &mut connection.stream).await?;
+            match payload.first() {
+                Some(&OK_HEADER) => {
+                    logged_in(&mut connection, payload)?;
+                    Ok(connection)
+                }
+                Some(&ERR_HEADER) => Err(refused(&payload)?),
+                _ => Err(ConnectError::NeedPassword),
+            }
+        })
+        .await
+    }
+}
+
+impl Begun {
+    async fn new(
+        target: &Target,
+        login: &Login<'_>,
+        buffer_bytes: usize,
+    ) -> Result<Self, ConnectError> {
+        let mut stream = Stream::Tcp(target.connect().await?);
+        let mut input = PacketBuffer::new(buffer_bytes);
+        let (payload, mut sequence) = read_packet(&mut input, &mut stream).await?;
+        if payload.first() == Some(&ERR_HEADER) {
+            return Err(refused(&payload)?);
+        }
+        let greeting = Greeting::parse(&payload)?;
+        let offers_tls = greeting.capabilities & capability::SSL != 0;
+        let tls = match target.tls_mode {
+            TlsMode::Disabled => false,
+            TlsMode::Preferred => offers_tls,
+            TlsMode::Required if !offers_tls => return Err(ConnectError::NoTls),
+            TlsMode::Required => true,
+        };
+        let capabilities = login_capabilities(login, greeting.capabilities, tls);
+        if tls {
+            let mut request = Vec::new();
+            SslRequest {
+                capabilities,
+                packet_bytes_max: PACKET_BYTES_MAX,
+                collation: login.collation,
+            }
+            .write(&mut request);
+            sequence = sequence.wrapping_add(1);
+            stream = start_tls(target, stream, &request, sequence).await?;
+        }
+        Ok(Self {
+            stream,
+            input,
+            greeting,
+            capabilities,
+            sequence: sequence.wrapping_add(1),
+        })
+    }
+
+    /// Says who we are; the server's verdict is still to be read.
+    async fn respond(
+        mut self,
+        login: &Login<'_>,
+        plugin: &[u8],
+        auth_response: Vec<u8>,
+    ) -> Result<ServerConnection, ConnectError> {
+        let response = HandshakeResponse {
+            capabilities: self.capabilities,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            collation: login.collation,
+            user: login.user.to_vec(),
+            auth_response,
+            schema: login.schema.to_vec(),
+            plugin: plugin.to_vec(),
+            attributes: login.attributes.clone(),
+            ..HandshakeResponse::default()
+        };
+        let mut payload = Vec::new();
+        response.write(&mut payload);
+        send_packet(&mut self.stream, &payload, self.sequence).await?;
+        Ok(ServerConnection {
+            stream: self.stream,
+            input: self.input,
+            capabilities: self.capabilities & !capability::SSL,
+            thread_id: self.greeting.connection_id,
+            status: self.greeting.status,
+            had_schema: !login.schema.is_empty(),
+            collation: login.collation,
+            facts: ServerFacts {
+                version: self.greeting.version,
+                capabilities: self.greeting.capabilities,
+                collation: self.greeting.collation,
+            },
+            login_ok: Vec::new(),
+            user: String::from_utf8_lossy(login.user).into(),
+            opened: Instant::now(),
+            slot: None,
+        })
+    }
+}
+
+/// Goes on until the server accepts or refuses.
+async fn authenticate(
+    connection: &mut ServerConnection,
+    auth: &mut ClientAuth,
+) -> Result<(), ConnectError> {
+    loop {
+        let (payload, sequence) =
+            read_packet(&mut connection.input, &mut connection.stream).await?;
+        match auth.on_packet(&payload)? {
+            ClientStep::Send(answer) => {
+                send_packet(&mut connection.stream, &answer, sequence.wrapping_add(1)).await?
+            }
+            ClientStep::Wait => {}
+            ClientStep::Done => return Ok(logged_in(connection, payload)?),
+            ClientStep::Refused => return Err(refused(&payload)?),
+            ClientStep::NeedPassword => return Err(ConnectError::NeedPassword),
+        }
+    }
+}
+
+fn logged_in(connection: &mut ServerConnection, ok: Vec<u8>) -> Result<(), ProtocolError> {
+    connection.status = OkPacket::parse(&ok, connection.capabilities)?.status;
+    connection.login_ok = ok;
+    Ok(())
+}
+
+fn login_capabilities(login: &Login<'_>, offered: u32, tls: bool) -> u32 {
+    let mut capabilities = login.capabilities & offered & capability::OFFERED_MAX;
+    capabilities |= capability::PROTOCOL_41 | capability::SECURE_CONNECTION;
+    capabilities |= offered
+        & (capability::PLUGIN_AUTH | capability::PLUGIN_AUTH_LENENC | capability::CONNECT_ATTRS);
+    capabilities &= !capability::CONNECT_WITH_DB;
+    if !login.schema.is_empty() {
+        capabilities |= capability::CONNECT_WITH_DB;
+    }
+    if tls {
+        capabilities |= capability::SSL;
+    }
+    capabilities
+}
+
+async fn start_tls(
+    target: &Target,
+    mut stream: Stream,
+    request: &[u8],
+    sequence: u8,
+) -> Result<Stream, ConnectError> {
+    send_packet(&mut stream, request, sequence).await?;
+    match stream {
+        Stream::Tcp(tcp) => Ok(target.secure(tcp).await?),
+        other => Ok(other),
+    }
+}
+
+async fn read_packet(
+    input: &mut PacketBuffer,
+    stream: &mut Stream,
+) -> Result<(Vec<u8>, u8), ConnectError> {
+    if input
+        .fill_packet(stream, LOGIN_PACKET_BYTES_MAX)
+        .await?
+        .is_none()
+    {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    let (sequence, payload) = input
+        .packet()
+        .ok_or(ProtocolError::Malformed("login packet"))?;
+    let payload = payload.to_vec();
+    input.consume(HEADER_BYTES + payload.len());
+    Ok((payload, sequence))
+}
+
+fn refused(payload: &[u8]) -> Result<ConnectError, ProtocolError> {
+    let error = ErrPacket::parse(payload)?;
+    Ok(ConnectError::Refused {
+        code: error.code,
+        sqlstate: error.sqlstate,
+        message: String::from_utf8_lossy(error.message).into_owned(),
+    })
+}

@@ -1,0 +1,50 @@
+//! Where the admin tables' rows come from: each table's own function over the handle of the room that it shows.
+
+use crate::admin::{Sources, tables};
+use crate::analytics::Analytics;
+use crate::backend::pool::Pool;
+use crate::backend::probe::Probe;
+use crate::binlog::Binlog;
+use crate::cache::Cache;
+use crate::config::Config;
+use std::sync::Arc;
+
+/// The rooms that have tables.
+pub struct Parts {
+    /// `settings`, and the backend's name.
+    pub config: Arc<Config>,
+    /// What was observed.
+    pub analytics: Arc<Analytics>,
+    /// `pools`.
+    pub pool: Arc<Pool>,
+    /// `backends`.
+    pub probe: Arc<Probe>,
+    /// `binlog`.
+    pub binlog: Arc<Binlog>,
+    /// `cache`, `cache_totals`.
+    pub cache: Arc<Cache>,
+}
+
+/// One function per table.
+pub fn sources(parts: &Parts) -> Sources {
+    let backend = parts.config.backend.url.address();
+    let analytics = || parts.analytics.clone();
+    Sources {
+        queries: tables::queries::source(analytics()),
+        slow_queries: tables::slow_queries::source(analytics()),
+        phases: tables::phases::source(analytics()),
+        decisions: tables::decisions::source(analytics()),
+        sessions: tables::sessions::source(analytics()),
+        transactions: tables::transactions::source(analytics()),
+        pools: tables::pools::source(backend.clone(), parts.pool.clone()),
+        pool_usage: tables::pool_usage::source(analytics()),
+        backends: tables::backends::source(backend.clone(), parts.probe.clone()),
+        cache: tables::cache::source(parts.cache.clone(), parts.config.admin.rows_max),
+        cache_totals: tables::cache_totals::source(parts.cache.clone()),
+        binlog: tables::binlog::source(backend, parts.binlog.clone()),
+        errors: tables::errors::source(analytics()),
+        lost: tables::lost::source(analytics()),
+        settings: tables::settings::source(parts.config.clone()),
+        ..Sources::default()
+    }
+}

@@ -1,0 +1,168 @@
+//! EXPLAIN ROUTE: what would happen to a statement now, and why, as a result set of names and values. Runs nothing of the statement.
+
+use super::Session;
+use super::answers::Question;
+use super::error::SessionError;
+use super::observe::Execution;
+use super::relay::Timing;
+use crate::analytics::ServedBy;
+use crate::cache::Request;
+use crate::protocol::column::{Cell, ColumnDefinition, ResultSetWriter};
+use crate::protocol::relay::Summary;
+use crate::router::reason::Reason;
+use crate::sql::Statement;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Name and value.
+type Row = (&'static str, String);
+
+impl Session {
+    /// Explains `text` and sends the explanation.
+    pub(super) async fn explain_route(
+        &mut self,
+        text: &[u8],
+        own: &Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
+        let rows = self.explanation(text).await?;
+        let columns = [
+            ColumnDefinition::text(b"name", 32),
+            ColumnDefinition::text(b"value", 4096),
+        ];
+        let (mut out, mut sequence) = (Vec::new(), 1);
+        let mut writer = ResultSetWriter::start(
+            &mut out,
+            &mut sequence,
+            self.client.capabilities,
+            false,
+            &columns,
+        );
+        for (name, value) in &rows {
+            writer.row(&[Cell::Text(name.as_bytes()), Cell::Text(value.as_bytes())]);
+        }
+        writer.finish(self.state.status, 0);
+        self.client
+            .send(&out)
+            .await
+            .map_err(SessionError::ClientIo)?;
+        timing.ended = Instant::now();
+        timing.last_byte = timing.ended;
+        self.state.found_rows_elsewhere = Some(rows.len() as u64);
+        let summary = Summary {
+            rows: rows.len() as u64,
+            bytes: out.len() as u64,
+            status: self.state.status,
+            ..Summary::default()
+        };
+        let execution = Execution {
+            statement: Some(own),
+            served_by: ServedBy::Local,
+            reason: Reason::Local,
+            timing,
+            summary: &summary,
+            bytes_in: text.len() as u64,
+            text: None,
+        };
+        self.observer.ends(&self.worker, &execution);
+        Ok(())
+    }
+
+    async fn explanation(&mut self, text: &[u8]) -> Result<Vec<Row>, SessionError> {
+        let statement = self.worker.statement(text, self.lex_mode());
+        let mut rows: Vec<Row> = vec![
+            ("digest", statement.id.to_string()),
+            ("digest_text", statement.digest_text.to_string()),
+            ("kind", statement.kind.label().to_owned()),
+            ("tables_read", names(&statement.reads)),
+            ("tables_written", names(&statement.writes)),
+            ("aggregate", statement.aggregate.to_string()),
+        ];
+        let decision = self.explain_decision(text, &statement, &mut rows).await?;
+        let target = match decision {
+            Reason::CacheHit => "cache",
+            Reason::View => "view",
+            _ => "backend",
+        };
+        rows.push(("target", target.to_owned()));
+        rows.push(("reason", decision.to_string()));
+        Ok(rows)
+    }
+
+    async fn explain_decision(
+        &mut self,
+        text: &[u8],
+        statement: &Arc<Statement>,
+        rows: &mut Vec<Row>,
+    ) -> Result<Reason, SessionError> {
+        let rooms = self.worker.rooms.clone();
+        if let Err(reason) = self.state.allows_other_answers() {
+            return Ok(reason);
+        }
+        if !statement.is_plain_read() {
+            return Ok(rooms.plain_reason(statement).unwrap_or(Reason::NotARead));
+        }
+        let Some(env) = self.env().await? else {
+            return Ok(Reason::Environment("unknown"));
+        };
+        let freshness = match rooms.binlog.barrier().await {
+            Ok(position) => position.to_string(),
+            Err(error) => format!("unknown ({})", error.label()),
+        };
+        rows.push(("freshness_position", freshness));
+        let request = Request {
+            statement,
+            text,
+            parameters: None,
+            env: &env,
+            caps: self.client.capabilities,
+        };
+        let mut reason = match rooms.cache.explain(&request) {
+            Ok(Some(row)) => {
+                rows.push(("cache_entry", row.entry));
+                Reason::CacheHit
+            }
+            Ok(None) => Reason::CacheMiss,
+            Err(skip) => Reason::NotCacheable(skip.label()),
+        };
+        rows.push(("cache", reason.to_string()));
+        if reason != Reason::CacheHit && statement.aggregate {
+            let question = Question {
+                statement,
+                text,
+                bound: None,
+                bytes_in: 0,
+            };
+            match self.view_route(&question, &env) {
+                Err(refusal) => reason = Reason::ViewRefused(refusal),
+                Ok(route) => {
+                    let wait = rooms.views.gate_wait();
+                    let view = &route.view;
+                    rows.push(("view", view.view.table_sql.to_string()));
+                    rows.push(("view_position", view.position.to_string()));
+                    rows.push((
+                        "rewritten",
+                        String::from_utf8_lossy(&route.sql).into_owned(),
+                    ));
+                    reason = match rooms
+                        .binlog
+                        .unchanged_since(&view.tables, view.position, view.epoch, wait)
+                        .await
+                    {
+                        Ok(_) => Reason::View,
+                        Err(error) => Reason::NotFresh(error.label()),
+                    };
+                }
+            }
+        }
+        Ok(reason)
+    }
+}
+
+fn names(tables: &[crate::sql::TableName]) -> String {
+    let name = |t: &crate::sql::TableName| match &t.schema {
+        Some(schema) => format!("{schema}.{}", t.name),
+        None => t.name.clone(),
+    };
+    tables.iter().map(name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,485 @@
+//! Prepared statements of one session: what each is, what the backend knows of its parameters, and the one line that an
+//! execution follows. The statement ids are the backend's own, since a session keeps its connection.
+//! Never decodes a value further than a check needs.
+
+use super::answers::{Question, Tried};
+use super::error::SessionError;
+use super::observe::{Execution, us};
+use super::relay::{Timing, relay_answer, send_to_backend};
+use super::{Entrance, Session};
+use crate::analytics::ServedBy;
+use crate::protocol::column::column_type;
+use crate::protocol::command::{Command, EXECUTE_CURSOR_ANY, Execute, Parameters};
+use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
+use crate::protocol::relay::Expect;
+use crate::router::reason::Reason;
+use crate::sql::Statement;
+use crate::sql::env::SessionEnv;
+use crate::views::pattern::check::ParameterValue;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Prepared statements that one session may have open; the server's own limit is for all sessions together.
+const PREPARED_MAX: usize = 65_536;
+
+/// A statement that the client prepared on its backend connection.
+pub(super) struct Prepared {
+    /// What it is; `None` when its text was too long to be read.
+    pub statement: Option<Arc<Statement>>,
+    /// Its text, when an execution may be answered from elsewhere.
+    text: Option<Arc<[u8]>>,
+    /// Parameters it declares.
+    declared: usize,
+    /// The session's variables when it was prepared: some of them stick to it.
+    env: Option<Arc<SessionEnv>>,
+    /// Type entries that the client sent last.
+    types: Vec<u8>,
+    /// The backend has not seen `types`, because the executions that brought them were answered from elsewhere.
+    types_unsent: bool,
+    /// A parameter waits at the backend as long data.
+    long_data: bool,
+}
+
+impl Prepared {
+    /// A statement that is only relayed.
+    pub fn unread() -> Self {
+        Self {
+            statement: None,
+            text: None,
+            declared: 0,
+            env: None,
+            types: Vec::new(),
+            types_unsent: false,
+            long_data: false,
+        }
+    }
+}
+
+/// What an execution runs: the statement, and its text and parameters if it may be answered from elsewhere.
+type TakenIn = (Option<Arc<Statement>>, Option<Arc<[u8]>>, Option<Bound>);
+
+/// The parameters of one execution, apart from the client's buffer.
+pub(super) struct Bound {
+    nulls: Vec<u8>,
+    types: Vec<u8>,
+    values: Vec<u8>,
+    /// Each value's type code and place in `values`; `None` is NULL.
+    each: Vec<(u16, Option<(usize, usize)>)>,
+}
+
+impl Bound {
+    /// For the cache's key.
+    pub fn key(&self) -> crate::cache::BoundParameters<'_> {
+        crate::cache::BoundParameters {
+            nulls: &self.nulls,
+            types: &self.types,
+            values: &self.values,
+        }
+    }
+
+    /// For the views' checks.
+    pub fn values(&self) -> Vec<ParameterValue<'_>> {
+        let value = |&(code, at): &(u16, Option<(usize, usize)>)| match at {
+            None => ParameterValue::Null,
+            Some((start, end)) => {
+                parameter_value(code, self.values.get(start..end).unwrap_or_default())
+            }
+        };
+        self.each.iter().map(value).collect()
+    }
+
+    /// A parameter block of the same values in another order, for a connection without query attributes. `None`: a number that is
+    /// not there.
+    pub fn reordered(&self, order: &[u16]) -> Option<Vec<u8>> {
+        if order.is_empty() {
+            return Some(Vec::new());
+        }
+        let mut nulls = vec![0u8; order.len().div_ceil(8)];
+        let (mut types, mut values) = (Vec::new(), Vec::new());
+        for (place, number) in order.iter().enumerate() {
+            let (code, at) = *self.each.get(usize::from(*number))?;
+            types.extend_from_slice(&code.to_le_bytes());
+            match at {
+                None => *nulls.get_mut(place / 8)? |= 1 << (place % 8),
+                Some((start, end)) => put_value(&mut values, code, self.values.get(start..end)?),
+            }
+        }
+        nulls.push(1);
+        nulls.extend_from_slice(&types);
+        nulls.extend_from_slice(&values);
+        Some(nulls)
+    }
+}
+
+/// The kind of length that stands before a value of this type in the binary protocol.
+fn put_value(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+    match code as u8 {
+        6 | column_type::TINY | column_type::SHORT | column_type::YEAR => {}
+        column_type::LONG | column_type::INT24 | column_type::FLOAT => {}
+        column_type::LONGLONG | column_type::DOUBLE => {}
+        column_type::DATE | column_type::DATETIME | column_type::TIMESTAMP | column_type::TIME => {
+            out.push(value.len() as u8);
+        }
+        _ => crate::protocol::packet::put_lenenc(out, value.len() as u64),
+    }
+    out.extend_from_slice(value);
+}
+
+fn parameter_value(code: u16, value: &[u8]) -> ParameterValue<'_> {
+    let unsigned = code & 0x8000 != 0;
+    let integer = || {
+        let mut wide = [if !unsigned && value.last().is_some_and(|b| b & 0x80 != 0) {
+            0xFF
+        } else {
+            0
+        }; 16];
+        if let Some(low) = wide.get_mut(..value.len()) {
+            low.copy_from_slice(value);
+        }
+        ParameterValue::Int(i128::from_le_bytes(wide))
+    };
+    match code as u8 {
+        column_type::TINY | column_type::SHORT | column_type::LONG | column_type::LONGLONG
+            if value.len() <= 8 =>
+        {
+            integer()
+        }
+        column_type::DOUBLE => match value.try_into() {
+            Ok(bytes) => ParameterValue::Double(f64::from_le_bytes(bytes)),
+            Err(_) => ParameterValue::Other,
+        },
+        column_type::FLOAT => match value.try_into() {
+            Ok(bytes) => ParameterValue::Double(f64::from(f32::from_le_bytes(bytes))),
+            Err(_) => ParameterValue::Other,
+        },
+        column_type::DATE | column_type::DATETIME | column_type::TIMESTAMP => moment(value),
+        0 | 15 | column_type::NEWDECIMAL | column_type::VAR_STRING | column_type::STRING => {
+            ParameterValue::Bytes(value)
+        }
+        _ => ParameterValue::Other,
+    }
+}
+
+/// Year, month, day and what follows, as far as the value goes.
+fn moment(value: &[u8]) -> ParameterValue<'_> {
+    let mut cursor = Cursor::new(value);
+    let mut parts = [0u32; 7];
+    let mut read = || -> Option<()> {
+        parts[0] = u32::from(cursor.u16()?);
+        for part in &mut parts[1..3] {
+            *part = u32::from(cursor.u8()?);
+        }
+        if !cursor.is_empty() {
+            for part in &mut parts[3..6] {
+                *part = u32::from(cursor.u8()?);
+            }
+        }
+        if !cursor.is_empty() {
+            parts[6] = cursor.u32()?;
+        }
+        cursor.is_empty().then_some(())
+    };
+    match read() {
+        Some(()) => ParameterValue::Moment(parts),
+        None => ParameterValue::Other,
+    }
+}
+
+impl Session {
+    /// COM_STMT_PREPARE.
+    pub(super) async fn prepare(&mut self, length: usize) -> Result<(), SessionError> {
+        if self.prepared.len() >= PREPARED_MAX {
+            self.client.input.consume(HEADER_BYTES + length);
+            let text =
+                "Can't create more prepared statements in one session (Tidegate's limit: 65536)";
+            return self
+                .client
+                .send_error(1461, b"42000", text)
+                .await
+                .map_err(SessionError::ClientIo);
+        }
+        let statement = self.worker.statement(self.body(length), self.lex_mode());
+        let may_be_better = self.entrance == Entrance::App
+            && statement.is_plain_read()
+            && (statement.aggregate || statement.cacheable.is_ok());
+        let text = may_be_better.then(|| Arc::from(self.body(length)));
+        let env = match self.state.allows_other_answers() {
+            Ok(()) if may_be_better => self.env().await?,
+            _ => None,
+        };
+        let summary = self.relay_command(Command::StmtPrepare, length).await?;
+        if let Some(done) = summary.and_then(|s| s.prepared) {
+            let declared = usize::from(done.params);
+            let prepared = Prepared {
+                statement: Some(statement),
+                text,
+                declared,
+                env,
+                ..Prepared::unread()
+            };
+            self.prepared.insert(done.statement_id, prepared);
+        }
+        Ok(())
+    }
+
+    /// COM_STMT_SEND_LONG_DATA and COM_STMT_RESET: relayed; an execution with such data is the backend's.
+    pub(super) fn note_long_data(&mut self, command: Command) {
+        if let Some(prepared) = self
+            .statement_id()
+            .and_then(|id| self.prepared.get_mut(&id))
+        {
+            prepared.long_data = command == Command::StmtSendLongData;
+        }
+    }
+
+    /// COM_STMT_EXECUTE: the one line that every execution follows.
+    pub(super) async fn execute(&mut self, length: usize) -> Result<(), SessionError> {
+        let mut timing = Timing::start();
+        let Some(id) = self
+            .statement_id()
+            .filter(|id| self.prepared.contains_key(id))
+        else {
+            // The server's own words for a statement that it does not know.
+            return self
+                .relay_execution(length, None, Reason::PreparedRelayed, None, &mut timing)
+                .await
+                .map(drop);
+        };
+        let (statement, text, bound) = self.take_in(id, length);
+        self.observer
+            .starts(&self.worker, statement.as_deref(), timing.started);
+        let (Some(statement), Some(text), Some(bound)) = (&statement, &text, &bound) else {
+            let reason = Reason::PreparedRelayed;
+            return self
+                .relay_execution(length, statement.as_ref(), reason, None, &mut timing)
+                .await
+                .map(drop);
+        };
+        if let Some(reason) = self.worker.rooms.plain_reason(statement) {
+            return self
+                .relay_execution(length, Some(statement), reason, None, &mut timing)
+                .await
+                .map(drop);
+        }
+        let question = Question {
+            statement,
+            text,
+            bound: Some(bound),
+            bytes_in: (HEADER_BYTES + length) as u64,
+        };
+        let tried = match self.prepared_env_holds(id).await? {
+            true => self.try_better(&question, &mut timing).await?,
+            false => Tried::not(Reason::Environment("changed_since_prepare")),
+        };
+        let (reason, fill, env) = match tried {
+            Tried::Not { reason, fill, env } => (reason, fill, env),
+            Tried::Answered => {
+                self.client.input.consume(HEADER_BYTES + length);
+                if let Some(prepared) = self.prepared.get_mut(&id) {
+                    prepared.types_unsent = prepared.declared > 0;
+                }
+                return Ok(());
+            }
+        };
+        let base_us = self
+            .relay_execution(length, Some(statement), reason, fill, &mut timing)
+            .await?;
+        if let (Some(base_us), Some(env), true) = (base_us, env, statement.aggregate) {
+            self.observe_aggregate(&question, &env, base_us);
+        }
+        Ok(())
+    }
+
+    /// Remembers the types that an execution brings, and copies its parameters if it may be answered from elsewhere.
+    fn take_in(&mut self, id: u32, length: usize) -> TakenIn {
+        let caps = self.client.capabilities;
+        let packet = self
+            .client
+            .input
+            .peek()
+            .get(HEADER_BYTES + 1..HEADER_BYTES + length)
+            .unwrap_or_default();
+        let Some(prepared) = self.prepared.get_mut(&id) else {
+            return (None, None, None);
+        };
+        let statement = prepared.statement.clone();
+        let parsed = Execute::parse(packet)
+            .and_then(|e| e.parameters(caps, prepared.declared).map(|p| (e.flags, p)));
+        let Ok((flags, parameters)) = parsed else {
+            return (statement, None, None);
+        };
+        if let Some(types) = parameters.types {
+            prepared.types.clear();
+            prepared.types.extend_from_slice(types);
+            prepared.types_unsent = false;
+        }
+        let simple = flags & EXECUTE_CURSOR_ANY == 0
+            && parameters.count == prepared.declared
+            && !prepared.long_data;
+        prepared.long_data = false;
+        match prepared.text.clone().filter(|_| simple) {
+            None => (statement, None, None),
+            Some(text) => (statement, Some(text), bound(&parameters, &prepared.types)),
+        }
+    }
+
+    /// Whether the variables that stuck to a statement when it was prepared are those of now.
+    async fn prepared_env_holds(&mut self, id: u32) -> Result<bool, SessionError> {
+        if self.state.allows_other_answers().is_err() {
+            // The reason is found, and told, by who asks next.
+            return Ok(true);
+        }
+        let now = self.env().await?;
+        let then = self
+            .prepared
+            .get(&id)
+            .and_then(|prepared| prepared.env.clone());
+        Ok(match (then, now) {
+            (Some(then), Some(now)) => then.fingerprint() == now.fingerprint(),
+            _ => false,
+        })
+    }
+
+    /// Relays the execution at the front of the buffer. If the backend has not seen the parameter types that the client counts on,
+    /// they are put into the packet.
+    async fn relay_execution(
+        &mut self,
+        length: usize,
+        statement: Option<&Arc<Statement>>,
+        reason: Reason,
+        mut fill: Option<Box<crate::cache::Fill<crate::binlog::Binlog>>>,
+        timing: &mut Timing,
+    ) -> Result<Option<u64>, SessionError> {
+        match statement {
+            Some(statement) => self.restore_diagnostics_before(statement).await?,
+            None => self.restore_diagnostics().await?,
+        }
+        match self.with_types(length) {
+            None => self.forward(length).await?,
+            Some(packet) => {
+                send_to_backend(&mut self.backend, &packet).await?;
+                self.client.input.consume(HEADER_BYTES + length);
+            }
+        }
+        timing.sent = Instant::now();
+        let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
+        let summary = relay_answer(
+            client,
+            backend,
+            machine,
+            Expect::Execute,
+            timing,
+            fill.as_deref_mut(),
+        )
+        .await?;
+        let ok = summary.error.is_none();
+        match statement {
+            Some(statement) => self.state.observe(statement, ok.then_some(summary.status)),
+            None => self
+                .state
+                .observe_unknown("unknown_prepared", ok.then_some(summary.status)),
+        }
+        let execution = Execution {
+            statement: statement.map(|s| &**s),
+            served_by: if self.entrance == Entrance::Admin {
+                ServedBy::Admin
+            } else {
+                ServedBy::Backend
+            },
+            reason,
+            timing,
+            summary: &summary,
+            bytes_in: (HEADER_BYTES + length) as u64,
+            text: None,
+        };
+        self.observer.ends(&self.worker, &execution);
+        let backend_us = us((timing.last_byte - timing.sent).saturating_sub(timing.drain));
+        if let Some(statement) = statement.filter(|s| ok && s.cacheable.is_ok()) {
+            self.worker.rooms.cache.observe(statement.id, backend_us);
+        }
+        if let Some(fill) = fill {
+            fill.complete(&summary, backend_us);
+        }
+        self.machine.recycle(summary);
+        Ok(ok.then_some(backend_us))
+    }
+
+    /// The execution at the front of the buffer with the types that its client sent earlier, when the backend never got them.
+    fn with_types(&mut self, length: usize) -> Option<Vec<u8>> {
+        let caps = self.client.capabilities;
+        let id = self.statement_id()?;
+        let prepared = self.prepared.get_mut(&id).filter(|p| p.types_unsent)?;
+        let body = self
+            .client
+            .input
+            .peek()
+            .get(HEADER_BYTES + 1..HEADER_BYTES + length)?;
+        let execute = Execute::parse(body).ok()?;
+        let parameters = execute.parameters(caps, prepared.declared).ok()?;
+        if parameters.types.is_some() {
+            return None;
+        }
+        // Everything up to and with the null bitmap stays; the byte behind it says whether types follow.
+        let before = body.len().checked_sub(parameters.values.len() + 1)?;
+        let mut payload = vec![Command::StmtExecute.byte()];
+        payload.extend_from_slice(body.get(..before)?);
+        payload.push(1);
+        payload.extend_from_slice(&prepared.types);
+        payload.extend_from_slice(parameters.values);
+        prepared.types_unsent = false;
+        let mut packet = Vec::with_capacity(payload.len() + HEADER_BYTES);
+        write_packet(&mut packet, &mut 0, &payload);
+        Some(packet)
+    }
+}
+
+/// Copies the parameters of an execution; `None` when values and types do not fit each other: the server will say so.
+fn bound(parameters: &Parameters<'_>, types: &[u8]) -> Option<Bound> {
+    let mut each = Vec::with_capacity(parameters.count);
+    if parameters.count > 0 {
+        let base = parameters.values.as_ptr() as usize;
+        let place = |value: &[u8]| {
+            (
+                value.as_ptr() as usize - base,
+                value.as_ptr() as usize - base + value.len(),
+            )
+        };
+        let read = parameters.for_each(
+            Some(types),
+            |_| false,
+            |_, value| each.push((value.type_code, value.value.map(place))),
+        );
+        read.ok()?;
+    }
+    Some(Bound {
+        nulls: parameters.nulls.to_vec(),
+        types: types.to_vec(),
+        values: parameters.values.to_vec(),
+        each,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_keep_their_sign() {
+        let int = |code, bytes: &'static [u8]| parameter_value(code, bytes);
+        assert!(matches!(int(8, &[0xFF; 8]), ParameterValue::Int(-1)));
+        assert!(
+            matches!(int(0x8008, &[0xFF; 8]), ParameterValue::Int(v) if v == i128::from(u64::MAX))
+        );
+        assert!(matches!(int(1, &[5]), ParameterValue::Int(5)));
+    }
+
+    #[test]
+    fn moments_are_read_as_far_as_they_go() {
+        assert!(matches!(
+            moment(&[0xE8, 7, 2, 29]),
+            ParameterValue::Moment([2024, 2, 29, 0, 0, 0, 0])
+        ));
+        assert!(matches!(moment(&[0xE8, 7, 2]), ParameterValue::Other));
+        assert!(matches!(moment(&[]), ParameterValue::Other));
+    }
+}

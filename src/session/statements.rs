@@ -1,0 +1,157 @@
+//! The statements that mean something to the session itself: USE, SET, KILL with an id of ours, EXPLAIN ROUTE.
+//! USE and SET go to the backend as they stand; here is only what follows from them.
+
+use super::Session;
+use super::error::SessionError;
+use super::relay::Timing;
+use crate::protocol::packet::HEADER_BYTES;
+use crate::router::reason::Reason;
+use crate::sql::session_statement::{
+    self, Assignment, Scope, SessionStatement, SetTarget, SetValue,
+};
+use crate::sql::{ClientCharset, Statement};
+use std::sync::Arc;
+
+/// What a session statement will mean to the session once the backend has done it; read from its text before that is gone.
+#[derive(Default)]
+struct Afterwards {
+    /// USE: the new default schema.
+    schema: Option<String>,
+    /// SET TRANSACTION: something waits for the next transaction.
+    next_transaction: bool,
+    /// The texts of this session cannot be read for sure from now on.
+    unreadable: Option<&'static str>,
+    /// The connection cannot be brought back to how it was.
+    not_reusable: bool,
+}
+
+impl Session {
+    /// Answers one of them.
+    pub(super) async fn answer_session_statement(
+        &mut self,
+        length: usize,
+        text: &[u8],
+        statement: &Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
+        let parsed = session_statement::parse(text, self.lex_mode());
+        if let SessionStatement::ExplainRoute(at) = parsed {
+            self.client.input.consume(HEADER_BYTES + length);
+            return self
+                .explain_route(text.get(at..).unwrap_or_default(), statement, timing)
+                .await;
+        }
+        self.restore_diagnostics_before(statement).await?;
+        if let SessionStatement::Kill {
+            query,
+            id: Some(id),
+        } = parsed
+            && let Some(backend_id) = self.worker.rooms.backend_id_of(id)
+        {
+            let what = if query { "QUERY" } else { "CONNECTION" };
+            self.client.input.consume(HEADER_BYTES + length);
+            return self
+                .relay_own_text(format!("KILL {what} {backend_id}").as_bytes())
+                .await;
+        }
+        let afterwards = afterwards(parsed);
+        self.relay_statement(length, statement, Reason::NotARead, None, timing)
+            .await?;
+        self.state.reusable &= !afterwards.not_reusable;
+        self.state.next_transaction_set |= afterwards.next_transaction;
+        if let Some(why) = afterwards.unreadable {
+            self.state.inexact.get_or_insert(why);
+        }
+        if let Some(schema) = afterwards.schema.filter(|_| self.last_ok) {
+            self.schema_changed(schema.into());
+        }
+        Ok(())
+    }
+}
+
+/// `sql_mode` words that change how a text is read.
+const READING_MODES: [&str; 9] = [
+    "ANSI",
+    "QUOTES",
+    "BACKSLASH",
+    "ORACLE",
+    "MSSQL",
+    "DB2",
+    "POSTGRESQL",
+    "MAXDB",
+    "PIPES",
+];
+
+fn afterwards(parsed: SessionStatement) -> Afterwards {
+    let mut after = Afterwards::default();
+    match parsed {
+        SessionStatement::Use(schema) => after.schema = Some(schema),
+        // KILL with an id of the server's own: nothing of this session changes.
+        SessionStatement::Kill { .. } => {}
+        SessionStatement::Set(assignments) => assignments
+            .iter()
+            .for_each(|a| note_assignment(&mut after, a)),
+        _ => {
+            after.not_reusable = true;
+            after.unreadable = Some("unknown_set");
+        }
+    }
+    after
+}
+
+fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
+    match &assignment.target {
+        SetTarget::Isolation(Scope::NextTransaction)
+        | SetTarget::AccessMode(Scope::NextTransaction) => {
+            after.next_transaction = true;
+        }
+        SetTarget::Variable(Scope::NextTransaction, _) => after.next_transaction = true,
+        SetTarget::Role | SetTarget::ResourceGroup => after.not_reusable = true,
+        SetTarget::Variable(_, name) if name == "sql_mode" => {
+            let plain = match &assignment.value {
+                SetValue::Default => true,
+                SetValue::Text(text) => is_plain_mode(&String::from_utf8_lossy(text)),
+                SetValue::Word(word) => is_plain_mode(word),
+                _ => false,
+            };
+            if !plain {
+                after.unreadable = Some("sql_mode");
+            }
+        }
+        SetTarget::Variable(_, name) if name.starts_with("session_track") => {
+            after.unreadable = Some("session_track")
+        }
+        SetTarget::Variable(_, name)
+            if matches!(
+                name.as_str(),
+                "timestamp" | "insert_id" | "rand_seed1" | "rand_seed2"
+            ) =>
+        {
+            after.unreadable = Some("unreadable_variable");
+        }
+        SetTarget::Variable(_, name) if name == "character_set_client" => {
+            after.unreadable = Some("charset")
+        }
+        SetTarget::Names | SetTarget::CharacterSet => {
+            let safe = match &assignment.value {
+                SetValue::Default => true,
+                SetValue::Text(text) => is_safe_charset(&String::from_utf8_lossy(text)),
+                SetValue::Word(word) => is_safe_charset(word),
+                _ => false,
+            };
+            if !safe {
+                after.unreadable = Some("charset");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_plain_mode(mode: &str) -> bool {
+    let mode = mode.to_ascii_uppercase();
+    !READING_MODES.iter().any(|word| mode.contains(word))
+}
+
+fn is_safe_charset(name: &str) -> bool {
+    ClientCharset::from_name(name) != ClientCharset::Unsafe
+}
