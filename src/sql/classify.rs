@@ -22,6 +22,9 @@ const TOKENS_MAX: usize = 6000;
 /// 8 MiB of it in a debug build (tests/hostile.rs).
 const STACK_BYTES: usize = 32 << 20;
 
+/// A longer text is not kept beside its tree, so it gets none.
+const SAMPLE_BYTES_MAX: usize = 32 << 10;
+
 /// Trees deeper than this are not kept: whoever reads them recurses on an ordinary stack.
 const KEPT_DEPTH_MAX: usize = 100;
 
@@ -264,7 +267,10 @@ fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan
     };
     let grouped = (0..words.tokens.len())
         .any(|at| words.keyword(at) == "GROUP" && words.keyword(at + 1) == "BY");
-    let trusted = !scan.exotic && !found.unbound_literal && !scratch.notes().introducer;
+    let trusted = words.text.len() <= SAMPLE_BYTES_MAX
+        && !scan.exotic
+        && !found.unbound_literal
+        && !scratch.notes().introducer;
     let tree = tree.filter(|tree| trusted && !tree.bent && (scan.functions.aggregate || grouped));
     statement.aggregate = tree.is_some();
     statement.select_ast = tree.map(|tree| SelectTree {

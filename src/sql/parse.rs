@@ -50,7 +50,7 @@ pub fn query(words: &Words, literals: &[Literal], mode: LexMode) -> Result<Tree,
         mode,
         fed: Vec::new(),
         slots: Vec::new(),
-        bent: false,
+        bent: words.cut,
     };
     feeder.feed()?;
     let dialect = MySqlDialect {};
@@ -113,62 +113,56 @@ impl Feeder<'_, '_> {
         });
     }
 
-    /// All tokens of one literal, signs folded into their numbers.
+    /// All tokens of one literal.
     fn literal(&mut self, mut at: usize, index: usize, literal: Literal) -> usize {
-        let (mut element, mut depth) = (0u32, 0u32);
-        let mut sign: Option<(u32, bool)> = None;
+        let (mut element, mut depth, mut signed) = (0u32, 0u32, false);
         while let Some(token) = self.words.get(at).filter(|token| token.start < literal.end) {
             at += 1;
-            match token.kind {
+            let fed = match token.kind {
                 TokenKind::Comma => {
                     element += u32::from(depth == 0);
-                    self.push(Fed::Comma, token.start, token.end);
+                    Fed::Comma
                 }
-                TokenKind::Plus | TokenKind::Minus => {
-                    let (start, negative) = sign.unwrap_or((token.start, false));
-                    sign = Some((start, negative ^ (token.kind == TokenKind::Minus)));
-                }
+                TokenKind::Plus => Fed::Plus,
+                TokenKind::Minus => Fed::Minus,
                 TokenKind::LeftParen => {
                     depth += 1;
-                    self.push(Fed::LParen, token.start, token.end);
+                    Fed::LParen
                 }
                 TokenKind::RightParen => {
                     depth = depth.saturating_sub(1);
-                    self.push(Fed::RParen, token.start, token.end);
+                    Fed::RParen
                 }
                 _ => {
-                    let (start, negative) = sign.take().unwrap_or((token.start, false));
-                    self.value(token, start, negative, index as u32, element);
+                    // The sign binds closer than anything to the server; to the parser `^` binds closer.
+                    self.bent |= signed && self.words.bytes(at) == b"^";
+                    self.value(token, index as u32, element);
+                    continue;
                 }
-            }
+            };
+            signed = matches!(fed, Fed::Plus | Fed::Minus);
+            self.push(fed, token.start, token.end);
         }
         at
     }
 
-    fn value(&mut self, token: Token, start: u32, negative: bool, literal: u32, element: u32) {
+    fn value(&mut self, token: Token, literal: u32, element: u32) {
         let bytes = token.bytes(self.words.text);
         let text = || String::from_utf8_lossy(bytes).into_owned();
-        let string = || String::from_utf8_lossy(&unescape(bytes, self.mode)).into_owned();
+        let string =
+            |quoted: &[u8]| String::from_utf8_lossy(&unescape(quoted, self.mode)).into_owned();
         let (fed, kind) = match token.kind {
-            TokenKind::Int | TokenKind::Decimal | TokenKind::Float => {
-                let kind = match token.kind {
-                    TokenKind::Int => LiteralKind::Int,
-                    TokenKind::Decimal => LiteralKind::Decimal,
-                    _ => LiteralKind::Float,
-                };
-                let number = if negative {
-                    format!("-{}", text())
-                } else {
-                    text()
-                };
-                (Fed::Number(number, false), kind)
+            TokenKind::Int => (Fed::Number(text(), false), LiteralKind::Int),
+            TokenKind::Decimal => (Fed::Number(text(), false), LiteralKind::Decimal),
+            TokenKind::Float => (Fed::Number(text(), false), LiteralKind::Float),
+            TokenKind::String if bytes.first() == Some(&b'"') => {
+                (Fed::DoubleQuotedString(string(bytes)), LiteralKind::String)
             }
-            TokenKind::String => (Fed::SingleQuotedString(string()), LiteralKind::String),
-            TokenKind::National => {
-                let inside = bytes.get(1..).unwrap_or_default();
-                let value = String::from_utf8_lossy(&unescape(inside, self.mode)).into_owned();
-                (Fed::NationalStringLiteral(value), LiteralKind::National)
-            }
+            TokenKind::String => (Fed::SingleQuotedString(string(bytes)), LiteralKind::String),
+            TokenKind::National => (
+                Fed::NationalStringLiteral(string(bytes.get(1..).unwrap_or_default())),
+                LiteralKind::National,
+            ),
             TokenKind::Hex => (Fed::HexStringLiteral(inner_digits(bytes)), LiteralKind::Hex),
             TokenKind::Bit => (
                 Fed::SingleQuotedByteStringLiteral(inner_digits(bytes)),
@@ -181,9 +175,9 @@ impl Feeder<'_, '_> {
                 return;
             }
         };
-        self.push(fed, start, token.end);
+        self.push(fed, token.start, token.end);
         self.slots.push(Slot {
-            start,
+            start: token.start,
             end: token.end,
             literal,
             element,

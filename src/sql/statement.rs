@@ -296,7 +296,7 @@ impl Uncacheable {
 /// Where one literal value of the sample text stands: the link from a node of the tree to the literals of any text with the same digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// First byte in the sample.
+    /// First byte in the sample, behind a folded sign: where the tree has its value.
     pub start: u32,
     /// One past the last byte.
     pub end: u32,
@@ -312,7 +312,7 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct SelectTree {
     /// sqlparser's tree. Literal values in it are the sample's; take values from the text at hand by slot. Most names carry
-    /// `quote_style: Some('`')` whether the client quoted them or not: it says nothing. Long lists are cut.
+    /// `quote_style: Some('`')` whether the client quoted them or not: it says nothing.
     pub ast: Box<sqlparser::ast::Statement>,
     /// The text that was parsed.
     pub sample: Box<[u8]>,
@@ -374,7 +374,23 @@ pub struct Statement {
     pub select_ast: Option<SelectTree>,
 }
 
+/// Bytes that one unit of [`Statement::weight`] stands for: what an ordinary statement takes.
+const WEIGHT_UNIT_BYTES: usize = 4096;
+/// Bytes of tree for each byte of text, about (measured: 30 to 100).
+const TREE_BYTES_PER_BYTE: usize = 100;
+
 impl Statement {
+    /// How many ordinary statements' memory it takes, about: what caches of statements are bounded by.
+    pub fn weight(&self) -> u32 {
+        let names = (self.reads.len() + self.writes.len()) * 64;
+        let tree = self
+            .select_ast
+            .as_ref()
+            .map_or(0, |tree| tree.sample.len() * TREE_BYTES_PER_BYTE);
+        let bytes = 3 * self.digest_text.len() + names + tree;
+        u32::try_from(1 + bytes / WEIGHT_UNIT_BYTES).unwrap_or(u32::MAX)
+    }
+
     /// A query that reads and does nothing else, as far as the statement alone tells.
     pub fn is_plain_read(&self) -> bool {
         self.kind == Kind::Select

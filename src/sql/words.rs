@@ -5,7 +5,7 @@ use super::keywords::{KEYWORDS, RESERVED};
 use super::lexer::{LexMode, Lexer, Token, TokenKind};
 
 /// Values of one list that are looked at.
-const LIST_VALUES_MAX: u32 = 16;
+const LIST_VALUES_MAX: u32 = 256;
 /// Rows of one list of rows that are looked at.
 const ROWS_MAX: u32 = 2;
 
@@ -16,6 +16,8 @@ pub struct Words<'t> {
     pub text: &'t [u8],
     /// Its tokens in order.
     pub tokens: Vec<Token>,
+    /// Some values of a list were left out.
+    pub cut: bool,
 }
 
 impl<'t> Words<'t> {
@@ -26,7 +28,11 @@ impl<'t> Words<'t> {
         loop {
             let token = lexer.next_token();
             if token.kind == TokenKind::End {
-                return Some(Words { text, tokens });
+                return Some(Words {
+                    text,
+                    tokens,
+                    cut: false,
+                });
             }
             if tokens.len() >= tokens_max {
                 return None;
@@ -48,11 +54,11 @@ impl<'t> Words<'t> {
             .iter()
             .filter(|literal| literal.elements > ROWS_MAX)
             .peekable();
-        let (mut tokens, mut depth, mut values) = (Vec::new(), 0u32, 0u32);
+        let (mut tokens, mut depth, mut values, mut cut) = (Vec::new(), 0u32, 0u32, false);
         loop {
             let token = lexer.next_token();
             if token.kind == TokenKind::End {
-                return Some(Words { text, tokens });
+                return Some(Words { text, tokens, cut });
             }
             while literals
                 .next_if(|literal| literal.end <= token.start)
@@ -77,6 +83,7 @@ impl<'t> Words<'t> {
                     _ => {}
                 }
                 if values >= values_max {
+                    cut = true;
                     continue;
                 }
             }
