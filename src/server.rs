@@ -207,6 +207,7 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         probe: probe.clone(),
         binlog: binlog.clone(),
         cache: cache.clone(),
+        views: views.clone(),
     });
     let limits = admin::Limits::new(config.admin.rows_max, config.admin.query_ms_max);
     let admin = Admin::start(sources, limits, Handle::current()).map_err(system("admin engine"))?;

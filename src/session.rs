@@ -2,6 +2,7 @@
 //! The only room that holds a client socket and a backend connection at once. Never decides where a statement goes (`router`),
 //! never parses SQL (`sql`), never counts (`analytics`).
 
+mod admin;
 mod answers;
 mod client;
 mod commands;
@@ -53,6 +54,10 @@ struct Session {
     state: SessionState,
     prepared: HashMap<u32, Prepared>,
     observer: Observer,
+    /// The user stands in `admin.users`.
+    is_administrator: bool,
+    /// The pipe to the admin engine, once an administrator on the app port has asked it something.
+    admin: Option<ServerConnection>,
     /// The challenge that a COM_CHANGE_USER answers.
     nonce: Nonce,
     /// How texts of this session are read, but for what the status bits say.
@@ -181,7 +186,7 @@ impl Session {
             Entrance::Admin => {
                 login::authenticate_admin(client, worker, &claim, nonce).await?;
                 (
-                    commands::admin_backend(worker, client, &account, id).await?,
+                    admin::admin_backend(worker, client, &account, id).await?,
                     nonce,
                 )
             }
@@ -204,6 +209,13 @@ impl Session {
             nonce,
         } = opened;
         let lex_base = lex_base(&client, &backend);
+        let is_administrator = worker
+            .rooms
+            .config
+            .admin
+            .users
+            .iter()
+            .any(|user| **user == *account.user);
         let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
         Self {
             state: SessionState::new(backend.status, account.schema),
@@ -214,6 +226,8 @@ impl Session {
             backend,
             prepared: HashMap::new(),
             observer,
+            is_administrator,
+            admin: None,
             nonce,
             lex_base,
             last_ok: true,

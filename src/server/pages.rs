@@ -31,6 +31,9 @@ fn metrics(rooms: &Arc<Rooms>, doors: &Arc<DoorCounters>) -> Result<Metrics, Met
     let (probe, binlog) = (rooms.probe.clone(), rooms.binlog.clone());
     metrics.add_source(move |samples| series::backend(&probe.snapshot(), samples));
     metrics.add_source(move |samples| series::binlog(&binlog.snapshot(), samples));
+    let (cache, views) = (rooms.cache.clone(), rooms.views.clone());
+    metrics.add_source(move |samples| series::cache(&cache.totals(), samples));
+    metrics.add_source(move |samples| series::views(&views.snapshot(), samples));
     Ok(metrics)
 }
 

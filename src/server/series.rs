@@ -7,8 +7,13 @@ use crate::analytics::PoolSample;
 use crate::backend::pool::Pool;
 use crate::backend::probe::Health;
 use crate::binlog::BinlogSnapshot;
+use crate::cache::CacheTotals;
 use crate::metrics::{Samples, series};
 use crate::session::listener::DoorCounters;
+use crate::views::snapshot::Snapshot;
+
+/// The states of `views.state`.
+const VIEW_STATES: [&str; 4] = ["planned", "building", "ready", "stale"];
 
 /// The pool at this moment, over all users: for metrics, and once a second for `analytics.pool()`.
 pub fn pool_sample(pool: &Pool, at_ms: u64) -> PoolSample {
@@ -94,6 +99,41 @@ pub fn binlog(log: &BinlogSnapshot, samples: &mut Samples) {
     if let Some(ms) = log.lag_ms {
         samples.set(&series::BINLOG_LAG, &[], ms / 1e3);
     }
+}
+
+/// Brings the result cache.
+pub fn cache(totals: &CacheTotals, samples: &mut Samples) {
+    samples.count(&series::CACHE_ENTRIES, &[], totals.entries);
+    samples.count(&series::CACHE_BYTES, &[], totals.bytes);
+    samples.count(&series::CACHE_LOOKUPS, &["hit"], totals.hits);
+    samples.count(&series::CACHE_LOOKUPS, &["miss"], totals.misses);
+    samples.count(&series::CACHE_LOOKUPS, &["bypass"], totals.bypasses);
+    samples.count(
+        &series::CACHE_EVICTIONS,
+        &["invalidated"],
+        totals.invalidations,
+    );
+    samples.count(&series::CACHE_EVICTIONS, &["evicted"], totals.evictions);
+}
+
+/// Brings the views.
+pub fn views(shown: &Snapshot, samples: &mut Samples) {
+    for state in VIEW_STATES {
+        let in_state = shown
+            .views
+            .iter()
+            .filter(|view| view.state == state)
+            .count();
+        samples.count(&series::VIEWS, &[state], in_state as u64);
+    }
+    let rows = shown.views.iter().filter_map(|view| view.rows).sum();
+    samples.count(&series::VIEW_ROWS, &[], rows);
+    let counters = &shown.counters;
+    samples.count(&series::VIEW_BUILDS, &["published"], counters.published);
+    samples.count(&series::VIEW_BUILDS, &["changed"], counters.changed);
+    samples.count(&series::VIEW_BUILDS, &["failed"], counters.failed);
+    samples.count(&series::VIEW_BUILDS, &["mismatch"], counters.mismatches);
+    samples.count(&series::VIEW_CANDIDATES, &[], shown.candidates.len() as u64);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::backend::probe::Probe;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::views::Views;
 use std::sync::Arc;
 
 /// The rooms that have tables.
@@ -23,6 +24,8 @@ pub struct Parts {
     pub binlog: Arc<Binlog>,
     /// `cache`, `cache_totals`.
     pub cache: Arc<Cache>,
+    /// `views`, `view_candidates`, `view_totals`.
+    pub views: Arc<Views>,
 }
 
 /// One function per table.
@@ -45,6 +48,8 @@ pub fn sources(parts: &Parts) -> Sources {
         errors: tables::errors::source(analytics()),
         lost: tables::lost::source(analytics()),
         settings: tables::settings::source(parts.config.clone()),
-        ..Sources::default()
+        views: tables::views::source(parts.views.clone()),
+        view_candidates: tables::view_candidates::source(parts.views.clone()),
+        view_totals: tables::view_totals::source(parts.views.clone()),
     }
 }

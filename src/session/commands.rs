@@ -1,17 +1,14 @@
 //! Every command but COM_QUERY: relayed with the answer that it has, answered truly, or refused with the server's own words.
 //! None is answered OK without being done.
 
-use super::client::Client;
 use super::error::SessionError;
 use super::login::{self, Account, Claim};
 use super::observe::Execution;
 use super::prepared::Prepared;
 use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
-use super::worker::Worker;
 use super::{Entrance, Session};
 use crate::admin;
 use crate::analytics::ServedBy;
-use crate::backend::connection::ServerConnection;
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
@@ -22,40 +19,6 @@ use crate::router::reason::Reason;
 use crate::router::session_state::SessionState;
 use std::sync::Arc;
 
-/// The admin engine's pipe as a backend connection.
-pub async fn admin_backend(
-    worker: &Worker,
-    client: &mut Client,
-    account: &Account,
-    session_id: u32,
-) -> Result<ServerConnection, SessionError> {
-    let identity = admin::Identity {
-        user: account.user.to_string(),
-        host: client.peer.ip().to_string(),
-        connection_id: u64::from(session_id),
-        schema: Some(account.schema.to_string()).filter(|schema| !schema.is_empty()),
-    };
-    match worker.rooms.admin.connect(identity, client.capabilities) {
-        Ok(pipe) => {
-            let buffer_bytes = worker.rooms.config.client.buffer_bytes;
-            Ok(ServerConnection::in_process(
-                pipe,
-                client.capabilities,
-                buffer_bytes,
-            ))
-        }
-        Err(error) => {
-            let sqlstate = error
-                .sqlstate()
-                .as_bytes()
-                .first_chunk()
-                .copied()
-                .unwrap_or(*b"HY000");
-            Err(login::refuse(client, error.number(), &sqlstate, &error.to_string()).await)
-        }
-    }
-}
-
 impl Session {
     /// Answers a command whose bytes are all in the buffer.
     pub(super) async fn answer_command(
@@ -64,7 +27,7 @@ impl Session {
         length: usize,
     ) -> Result<(), SessionError> {
         if self.entrance == Entrance::Admin && !admin::relayed(command) {
-            return self.answer_admin_locally(command, length).await;
+            return self.refuse_admin_command(command, length).await;
         }
         match command {
             Command::StmtExecute => self.execute(length).await,
@@ -326,22 +289,5 @@ impl Session {
         self.observer
             .set_account(&self.worker, &account, &self.backend);
         Ok(())
-    }
-
-    /// What the admin engine cannot be asked: answered truly here, or refused.
-    async fn answer_admin_locally(
-        &mut self,
-        command: Command,
-        length: usize,
-    ) -> Result<(), SessionError> {
-        self.client.input.consume(HEADER_BYTES + length);
-        let text = format!(
-            "The admin schema does not know the command '{}'",
-            command.name()
-        );
-        self.client
-            .send_error(1047, b"08S01", &text)
-            .await
-            .map_err(SessionError::ClientIo)
     }
 }

@@ -84,6 +84,11 @@ impl Observer {
         }
     }
 
+    /// The connection id that the client was told.
+    pub fn session_id(&self) -> u64 {
+        self.guard.info().id
+    }
+
     /// The connection did not say which app it is, so its statements may.
     pub fn wants_app(&self) -> bool {
         self.program.is_none()

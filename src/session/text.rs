@@ -57,6 +57,11 @@ impl Session {
                 .await
                 .map(drop);
         }
+        if self.asks_admin(query.text) {
+            return self
+                .answer_from_admin(length, &statement, &mut timing)
+                .await;
+        }
         if matches!(
             statement.kind,
             Kind::Kill | Kind::ExplainRoute | Kind::Use | Kind::Set
