@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use mysql_async::prelude::Queryable;
 use parking_lot::Mutex;
 
 use super::control::{Control, ControlError, deadline};
+use super::wire::{Row, WireConn};
 use crate::shutdown::Shutdown;
 
 /// Longest time of one probe.
 const PROBE_MS_MAX: u64 = 5_000;
+
+/// Variables or status values by their names in lower case.
+pub type Variables = HashMap<String, String>;
 
 /// Which family of server it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -106,7 +109,7 @@ impl Precondition {
     }
 }
 
-fn one_applier(variables: &HashMap<String, String>) -> bool {
+fn one_applier(variables: &Variables) -> bool {
     APPLIERS
         .iter()
         .find_map(|name| variables.get(*name))
@@ -114,7 +117,7 @@ fn one_applier(variables: &HashMap<String, String>) -> bool {
 }
 
 /// Judges the variables (names in lower case).
-pub fn preconditions(variables: &HashMap<String, String>) -> Vec<Precondition> {
+pub fn preconditions(variables: &Variables) -> Vec<Precondition> {
     let judge = |&(name, needed, optional): &(&'static str, &'static str, bool)| {
         let old = OLD_NAMES.iter().find(|n| n.0 == name).map(|n| n.1);
         let found = variables.get(name).or_else(|| variables.get(old?)).cloned();
@@ -178,6 +181,8 @@ pub struct Health {
 /// Runs the probes and keeps their outcome.
 pub struct Probe {
     control: Arc<Control>,
+    /// The probe's own connection, kept while it answers.
+    held: Mutex<Option<WireConn>>,
     capabilities: SharedCapabilities,
     health: Mutex<Health>,
 }
@@ -190,34 +195,102 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// Asks the server what it is. Lacking privileges make facts unknown, not the probe fail.
+/// Asks the server what it is, on a connection made for it.
 ///
 /// # Errors
 /// Unreachable, login refused, or too slow.
 pub async fn probe(control: &Control) -> Result<Capabilities, ControlError> {
-    let mut conn = control.conn().await?;
-    deadline(
-        "probing the backend",
-        Duration::from_millis(PROBE_MS_MAX),
-        async {
-            let version_text: String = conn
-                .query_first("SELECT VERSION()")
-                .await?
-                .unwrap_or_default();
-            let mariadb = version_text.to_ascii_lowercase().contains("mariadb");
-            Ok(Capabilities {
-                flavour: if mariadb {
-                    Flavour::MariaDb
-                } else {
-                    Flavour::MySql
-                },
-                version: parse_version(&version_text),
-                version_text,
-                ..Capabilities::default()
-            })
+    let mut conn = WireConn::connect(control.settings()).await?;
+    ask(&mut conn).await
+}
+
+/// Facts that an account may not see stay unknown; they do not make the probe fail.
+async fn ask(conn: &mut WireConn) -> Result<Capabilities, ControlError> {
+    let limit = Duration::from_millis(PROBE_MS_MAX);
+    let work = async {
+        let sql = format!(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', 'server_uuid', \
+             'collation_server', 'authentication_policy', 'default_authentication_plugin', \
+             'lower_case_table_names', 'read_only', 'super_read_only', {})",
+            Precondition::variables()
+        );
+        let variables = pairs(&conn.query(&sql).await?);
+        let rapid = optional(conn, "SHOW GLOBAL STATUS LIKE 'rapid_service_status'").await?;
+        let engines = "SELECT PLUGIN_NAME, PLUGIN_STATUS FROM information_schema.PLUGINS \
+                       WHERE PLUGIN_NAME IN ('RAPID', 'MOCK') AND PLUGIN_STATUS = 'ACTIVE'";
+        let engines = optional(conn, engines).await?;
+        Ok(capabilities(&variables, &rapid, &engines, conn.has_tls()))
+    };
+    deadline("probing the backend", limit, work).await
+}
+
+/// Rows of two columns; none when the server refuses the statement.
+async fn optional(conn: &mut WireConn, sql: &str) -> Result<Variables, ControlError> {
+    match conn.query(sql).await {
+        Ok(rows) => Ok(pairs(&rows)),
+        Err(ControlError::Server { .. }) => Ok(Variables::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names (lower case) and values of a two-column result.
+pub fn pairs(rows: &[Row]) -> Variables {
+    let text = |cell: Option<&Option<Vec<u8>>>| {
+        let cell = cell.and_then(Option::as_deref).unwrap_or_default();
+        String::from_utf8_lossy(cell).into_owned()
+    };
+    rows.iter()
+        .map(|row| (text(row.first()).to_ascii_lowercase(), text(row.get(1))))
+        .collect()
+}
+
+fn capabilities(
+    variables: &Variables,
+    rapid: &Variables,
+    engines: &Variables,
+    tls: bool,
+) -> Capabilities {
+    let get = |name: &str| variables.get(name).cloned().unwrap_or_default();
+    let is_on = |name: &str| matches!(get(name).to_ascii_uppercase().as_str(), "ON" | "1");
+    let version_text = get("version");
+    let mariadb = version_text.to_ascii_lowercase().contains("mariadb");
+    let rapid = rapid
+        .get("rapid_service_status")
+        .is_some_and(|status| status.eq_ignore_ascii_case("ONLINE"));
+    let engine = ["rapid", "mock"]
+        .into_iter()
+        .find(|name| engines.contains_key(*name) || (rapid && *name == "rapid"));
+    // `authentication_policy` is a list of factors; `*` or nothing stands for the built-in default.
+    let policy = get("authentication_policy");
+    let first_factor = policy
+        .split([',', ':'])
+        .find(|part| !matches!(*part, "*" | ""));
+    let auth_plugin_default = match (first_factor, get("default_authentication_plugin")) {
+        (Some(plugin), _) => plugin.trim().to_owned(),
+        (None, plugin) if !plugin.is_empty() => plugin,
+        (None, _) if mariadb => "mysql_native_password".to_owned(),
+        (None, _) => "caching_sha2_password".to_owned(),
+    };
+    Capabilities {
+        flavour: if mariadb {
+            Flavour::MariaDb
+        } else {
+            Flavour::MySql
         },
-    )
-    .await
+        version: parse_version(&version_text),
+        version_text,
+        version_comment: get("version_comment"),
+        server_uuid: get("server_uuid"),
+        default_collation: get("collation_server"),
+        auth_plugin_default,
+        lower_case_table_names: get("lower_case_table_names").parse().unwrap_or(0),
+        tls,
+        read_only: is_on("read_only"),
+        super_read_only: is_on("super_read_only"),
+        secondary_engine: engine.map(str::to_ascii_uppercase),
+        rapid,
+        preconditions: preconditions(variables),
+    }
 }
 
 /// The three numbers a version text starts with; missing ones are 0.
@@ -234,6 +307,7 @@ impl Probe {
     pub fn new(control: Arc<Control>) -> Arc<Self> {
         Arc::new(Self {
             control,
+            held: Mutex::new(None),
             capabilities: SharedCapabilities::default(),
             health: Mutex::new(Health {
                 up: false,
@@ -294,11 +368,19 @@ impl Probe {
     }
 
     async fn attempt(&self) -> Result<u64, ControlError> {
-        let capabilities = probe(&self.control).await?;
+        let held = self.held.lock().take();
+        let mut conn = match held {
+            Some(conn) => conn,
+            None => WireConn::connect(self.control.settings()).await?,
+        };
+        let capabilities = ask(&mut conn).await?;
         self.capabilities.store(Arc::new(capabilities));
         let begin = Instant::now();
-        let _: Option<u8> = self.control.query_first("SELECT 1").await?;
-        Ok(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let limit = Duration::from_millis(PROBE_MS_MAX);
+        deadline("the probe's query", limit, conn.query("SELECT 1")).await?;
+        let took = begin.elapsed();
+        *self.held.lock() = Some(conn);
+        Ok(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -312,6 +394,80 @@ mod tests {
         assert_eq!(parse_version("8.0.36-28.1"), (8, 0, 36));
         assert_eq!(parse_version("10.11.6-MariaDB-0+deb12u1"), (10, 11, 6));
         assert_eq!(parse_version("x"), (0, 0, 0));
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_a_server_says_becomes_capabilities() {
+        let mysql = variables(&[
+            ("version", "9.7.4-2"),
+            ("authentication_policy", "*,,"),
+            ("lower_case_table_names", "1"),
+            ("super_read_only", "ON"),
+            ("log_bin", "ON"),
+        ]);
+        let none = Variables::new();
+        let c = capabilities(&mysql, &none, &variables(&[("mock", "ACTIVE")]), true);
+        assert_eq!((c.flavour, c.version), (Flavour::MySql, (9, 7, 4)));
+        assert_eq!(c.auth_plugin_default, "caching_sha2_password");
+        assert_eq!((c.lower_case_table_names, c.tls), (1, true));
+        assert_eq!((c.read_only, c.super_read_only), (false, true));
+        assert_eq!(
+            (c.secondary_engine.as_deref(), c.rapid),
+            (Some("MOCK"), false)
+        );
+        assert_eq!(c.broken_precondition().map(|p| p.name), Some("gtid_mode"));
+        let heatwave = variables(&[("rapid_service_status", "ONLINE")]);
+        let c = capabilities(&mysql, &heatwave, &none, true);
+        assert_eq!(
+            (c.secondary_engine.as_deref(), c.rapid),
+            (Some("RAPID"), true)
+        );
+        let maria = variables(&[("version", "10.11.6-MariaDB-0+deb12u1")]);
+        let c = capabilities(&maria, &none, &none, false);
+        assert_eq!(c.flavour, Flavour::MariaDb);
+        assert_eq!(c.auth_plugin_default, "mysql_native_password");
+        let old = variables(&[("authentication_policy", "sha256_password,,")]);
+        let c = capabilities(&old, &none, &none, false);
+        assert_eq!(c.auth_plugin_default, "sha256_password");
+    }
+
+    #[test]
+    fn preconditions_are_judged_by_name() {
+        let mut good = variables(&[
+            ("log_bin", "ON"),
+            ("gtid_mode", "ON"),
+            ("binlog_format", "ROW"),
+            ("binlog_order_commits", "1"),
+            ("log_slave_updates", "ON"),
+            ("slave_preserve_commit_order", "ON"),
+        ]);
+        assert!(preconditions(&good).iter().all(|p| p.holds));
+        for (name, bad) in [
+            ("log_bin", "OFF"),
+            ("gtid_mode", "ON_PERMISSIVE"),
+            ("binlog_format", "MIXED"),
+            ("binlog_order_commits", "0"),
+            ("log_slave_updates", "OFF"),
+            ("slave_preserve_commit_order", "OFF"),
+        ] {
+            let was = good.insert(name.into(), bad.into()).unwrap();
+            assert_eq!(
+                preconditions(&good).iter().filter(|p| !p.holds).count(),
+                1,
+                "{name}"
+            );
+            good.insert(name.into(), was);
+        }
+        good.insert("slave_preserve_commit_order".into(), "OFF".into());
+        good.insert("replica_parallel_workers".into(), "1".into());
+        assert!(preconditions(&good).iter().all(|p| p.holds));
     }
 
     #[test]

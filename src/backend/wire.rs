@@ -48,6 +48,11 @@ impl WireConn {
         self.server.thread_id
     }
 
+    /// Whether the server offers TLS.
+    pub fn has_tls(&self) -> bool {
+        self.server.facts.capabilities & cap::SSL != 0
+    }
+
     /// Runs a statement with no result or one small text result.
     /// After any error but `ControlError::Server` the connection must be dropped. Not cancel safe: drop it then, too.
     ///

@@ -1,10 +1,10 @@
 //! What must hold on the server before its log may be trusted, asked in one round trip and judged. Each condition has a name.
 
-use std::collections::HashMap;
-
 use super::Unavailable;
 use crate::backend::control::ControlError;
-use crate::backend::probe::{Capabilities, Flavour, Precondition, parse_version, preconditions};
+use crate::backend::probe::{
+    Capabilities, Flavour, Precondition, Variables, pairs, parse_version, preconditions,
+};
 use crate::backend::wire::WireConn;
 
 /// The answers.
@@ -12,7 +12,7 @@ use crate::backend::wire::WireConn;
 pub(super) struct Facts {
     pub(super) version: String,
     pub(super) server_uuid: String,
-    variables: HashMap<String, String>,
+    variables: Variables,
     preconditions: Vec<Precondition>,
 }
 
@@ -25,14 +25,7 @@ pub(super) async fn ask(conn: &mut WireConn) -> Result<Facts, ControlError> {
             Precondition::variables()
         ))
         .await?;
-    let text = |cell: Option<&Option<Vec<u8>>>| {
-        let cell = cell.and_then(Option::as_deref).unwrap_or_default();
-        String::from_utf8_lossy(cell).into_owned()
-    };
-    let variables: HashMap<String, String> = rows
-        .iter()
-        .map(|row| (text(row.first()).to_ascii_lowercase(), text(row.get(1))))
-        .collect();
+    let variables = pairs(&rows);
     let get = |name: &str| variables.get(name).cloned().unwrap_or_default();
     Ok(Facts {
         version: get("version"),

@@ -10,6 +10,7 @@ mod differential;
 mod digest;
 mod failures;
 mod harness;
+mod probe;
 mod views_build;
 mod views_life;
 mod wire;
