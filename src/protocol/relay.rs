@@ -147,6 +147,8 @@ pub struct ResponseMachine {
     caps: u32,
     is_execute: bool,
     has_results: bool,
+    /// The EOF before the rows said that a result follows, in a place where the one behind them does not.
+    is_followed: bool,
     /// Payload bytes of the current packet still to pass over.
     skip_bytes: usize,
     /// Payload bytes of the current packet still to read into the stash (or past it, when the stash is full).
@@ -175,6 +177,7 @@ impl ResponseMachine {
             caps,
             is_execute: false,
             has_results: false,
+            is_followed: false,
             skip_bytes: 0,
             read_bytes: 0,
             payload_bytes: 0,
@@ -204,6 +207,7 @@ impl ResponseMachine {
             Expect::Simple => State::Simple,
             Expect::Statistics => State::Statistics,
         };
+        self.is_followed = false;
         self.skip_bytes = 0;
         self.read_bytes = 0;
         self.is_continued = false;
@@ -586,6 +590,8 @@ impl ResponseMachine {
             self.summary.has_cursor = true;
             return Ok(self.done_or_more(bits));
         }
+        // With OUT parameters only this first EOF tells that an OK follows the rows; the last one does not repeat it.
+        self.is_followed = bits & status::PS_OUT_PARAMS != 0 && bits & status::MORE_RESULTS != 0;
         self.state = State::Rows;
         Ok(None)
     }
@@ -596,7 +602,9 @@ impl ResponseMachine {
             .summary
             .end(payload, self.payload_bytes, self.caps, &mut self.spare)?;
         self.summary.has_cursor |= bits & status::CURSOR_EXISTS != 0;
-        Ok(self.done_or_more(bits))
+        let followed = std::mem::take(&mut self.is_followed);
+        let more = if followed { status::MORE_RESULTS } else { 0 };
+        Ok(self.done_or_more(bits | more))
     }
 
     fn done_or_more(&mut self, bits: u16) -> Option<Event> {

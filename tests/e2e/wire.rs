@@ -2,9 +2,11 @@
 //! After each response a PING must be answered by exactly one OK: a machine that ended too early or too late fails there.
 
 use tidegate::protocol::auth::{ClientAuth, ClientStep, Secret, Stage1};
-use tidegate::protocol::command::{Command, put_query};
+use tidegate::protocol::command::{
+    Command, EXECUTE_CURSOR_READ_ONLY, EXECUTE_PARAMETER_COUNT_AVAILABLE, put_query,
+};
 use tidegate::protocol::handshake::{Greeting, HandshakeResponse};
-use tidegate::protocol::packet::{HEADER_BYTES, PacketBuffer, write_packet};
+use tidegate::protocol::packet::{HEADER_BYTES, PacketBuffer, header, write_packet};
 use tidegate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
 use tidegate::protocol::response::ErrPacket;
 use tidegate::protocol::{capability, status};
@@ -120,9 +122,11 @@ impl Wire {
         summary
     }
 
+    /// A PING is answered by one OK of its own: the first packet of a response, and nothing before or behind it.
     async fn is_in_step(&mut self) -> bool {
         let ping = self.command_alone(Command::Ping, b"").await;
-        self.buffer.is_empty() && ping.bytes >= 11 && ping.error.is_none()
+        let own = header(&self.response).map(|(_, sequence)| sequence) == Some(1);
+        self.buffer.is_empty() && own && ping.bytes >= 11 && ping.error.is_none()
     }
 
     async fn command_alone(&mut self, command: Command, body: &[u8]) -> Summary {
@@ -180,13 +184,8 @@ impl Wire {
         prepared.statement_id
     }
 
-    async fn execute(&mut self, id: u32, cursor: bool, parameters: &[u8]) -> Summary {
-        let head = [
-            &id.to_le_bytes()[..],
-            &[u8::from(cursor), 1, 0, 0, 0],
-            parameters,
-        ]
-        .concat();
+    async fn execute(&mut self, id: u32, flags: u8, parameters: &[u8]) -> Summary {
+        let head = [&id.to_le_bytes()[..], &[flags, 1, 0, 0, 0], parameters].concat();
         self.command(Command::StmtExecute, &head).await
     }
 }
@@ -324,10 +323,13 @@ async fn procedures_files_and_long_rows() {
         let called = wire.query("CALL p(@x)").await;
         assert_eq!((called.result_sets, called.rows, called.columns), (2, 4, 2));
         let id = wire.prepare("CALL p(?)").await;
-        let called = wire.execute(id, false, &[1, 1, 6, 0]).await;
-        if wire.caps & capability::QUERY_ATTRIBUTES == 0 {
-            assert_eq!((called.result_sets, called.rows, called.has_out_params), (3, 5, true), "{called:?}");
-        }
+        // One NULL of type NULL. Where attributes can be sent, the count and the names must be.
+        let (flags, parameters): (u8, &[u8]) = match wire.caps & capability::QUERY_ATTRIBUTES {
+            0 => (0, &[1, 1, 6, 0]),
+            _ => (EXECUTE_PARAMETER_COUNT_AVAILABLE, &[1, 1, 1, 6, 0, 0]),
+        };
+        let called = wire.execute(id, flags, parameters).await;
+        assert_eq!((called.result_sets, called.rows, called.has_out_params), (3, 5, true), "{called:?}");
         server.run("SET GLOBAL max_allowed_packet = 1073741824");
         let mut long = match Wire::login(server, APP_USER, Secret::of_password(APP_PASSWORD.as_bytes()), "", wire.caps).await {
             Login::In(long) => long,
@@ -353,8 +355,8 @@ async fn prepared_statements_and_cursors() {
         let failed = wire.command(Command::StmtPrepare, b"SELECT nothing").await;
         assert!(failed.error.is_some() && wire.is_in_step().await);
         let id = wire.prepare("SELECT a, b FROM c ORDER BY a").await;
-        assert_eq!(wire.execute(id, false, &[]).await.rows, 3);
-        let opened = wire.execute(id, true, &[]).await;
+        assert_eq!(wire.execute(id, 0, &[]).await.rows, 3);
+        let opened = wire.execute(id, EXECUTE_CURSOR_READ_ONLY, &[]).await;
         assert_eq!((opened.rows, opened.has_cursor, opened.columns), (0, true, 2));
         let fetch = |rows: u32| [id.to_le_bytes(), rows.to_le_bytes()].concat();
         let first = wire.command(Command::StmtFetch, &fetch(2)).await;
@@ -365,12 +367,12 @@ async fn prepared_statements_and_cursors() {
         assert!(beyond.error.is_some() && wire.is_in_step().await);
         // No rows, and nothing to open a cursor for.
         let empty = wire.prepare("SELECT a FROM c WHERE a > 5").await;
-        assert_eq!(wire.execute(empty, true, &[]).await.rows, 0);
+        assert_eq!(wire.execute(empty, EXECUTE_CURSOR_READ_ONLY, &[]).await.rows, 0);
         let update = wire.prepare("UPDATE c SET b = 'q' WHERE a = 1").await;
-        assert_eq!(wire.execute(update, true, &[]).await.error, None);
+        assert_eq!(wire.execute(update, EXECUTE_CURSOR_READ_ONLY, &[]).await.error, None);
         // A statement that fails while its cursor is opened.
         let failing = wire.prepare("SELECT a, (SELECT a FROM c) FROM c").await;
-        let failed = wire.execute(failing, true, &[]).await;
+        let failed = wire.execute(failing, EXECUTE_CURSOR_READ_ONLY, &[]).await;
         assert_eq!(failed.error.map(|error| error.code), Some(1242));
         assert!(wire.is_in_step().await);
         assert_eq!(wire.command(Command::StmtReset, &id.to_le_bytes()).await.error, None);

@@ -341,6 +341,41 @@ fn a_cursor_ends_after_the_columns() {
     }
 }
 
+/// With EOF packets only the one before the rows says that an OK follows; without them the OK that ends the rows says it.
+#[test]
+fn out_parameters_are_followed_by_an_ok() {
+    let bits = status::PS_OUT_PARAMS | status::MORE_RESULTS;
+    for caps in [OLD, NEW] {
+        let mut writer = Writer::new(caps);
+        writer.packet(&[1]);
+        writer.columns(1);
+        let eof = |status, warnings| EofPacket { warnings, status };
+        if caps == OLD {
+            eof(bits, 0).write(&mut writer.out, &mut writer.sequence);
+        }
+        writer.packet(&[0, 0, 5, 0, 0, 0]);
+        match caps {
+            OLD => eof(0, 0).write(&mut writer.out, &mut writer.sequence),
+            _ => OkPacket {
+                status: bits,
+                ..OkPacket::default()
+            }
+            .write(&mut writer.out, &mut writer.sequence, caps, true),
+        }
+        writer.ok(0, 0, 0, false, false);
+        let expected = Summary {
+            status_any: bits | status::AUTOCOMMIT,
+            result_sets: 1,
+            columns: 1,
+            rows: 1,
+            has_out_params: true,
+            bytes: writer.out.len() as u64,
+            ..writer.expected
+        };
+        check(Expect::Execute, caps, &writer.out, &expected);
+    }
+}
+
 #[test]
 fn prepare_in_all_shapes() {
     for caps in [OLD, NEW] {
