@@ -280,3 +280,6 @@ impl Views {
         self.shown.load_full()
     }
 }
+
+#[cfg(test)]
+mod tests;

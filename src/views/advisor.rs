@@ -183,9 +183,11 @@ pub fn served_by_one(
     two: &Definition,
     rows: &dyn Fn(&Definition) -> Option<u64>,
 ) -> Option<Definition> {
-    let merged = one.merged(two)?;
+    if one.base != two.base {
+        return None;
+    }
     if one.keys == two.keys {
-        return Some(merged);
+        return one.merged(two);
     }
     let (larger, smaller) = if one.covers(two) {
         (one, two)

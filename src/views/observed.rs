@@ -19,10 +19,12 @@ use super::plan::{Found, Plan, inlined};
 use super::refusal::Refusal;
 use crate::binlog::TableKey;
 use crate::sql::env::SessionEnv;
-use crate::sql::{DigestId, DigestScratch, LexMode, Statement};
+use crate::sql::{DigestId, DigestScratch, LexMode};
 
 /// Longest statement kept as a sample, in bytes.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of all texts kept.
+const TEXT_BYTES_MAX: usize = 32 << 20;
 /// Variants of one statement; more are not planned.
 const VARIANTS_MAX: usize = 8;
 /// Texts waiting to be planned, per statement.
@@ -64,6 +66,45 @@ impl ObservedKey {
     }
 }
 
+/// Bytes of texts that may still be kept.
+#[derive(Debug, Clone)]
+struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// Keeps a text, if there is room for it.
+    fn keep(&self, text: &[u8]) -> Option<Kept> {
+        if text.len() > SAMPLE_BYTES_MAX {
+            return None;
+        }
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(text.len())
+            });
+        taken.ok().map(|_| Kept {
+            text: text.into(),
+            budget: self.clone(),
+        })
+    }
+}
+
+/// A text within the budget; gives its bytes back when dropped.
+#[derive(Debug)]
+struct Kept {
+    text: Box<[u8]>,
+    budget: Budget,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(self.text.len(), Ordering::Relaxed);
+    }
+}
+
 /// The match of a variant with the views of one registry version.
 #[derive(Debug, Default)]
 pub struct Memo {
@@ -83,7 +124,8 @@ pub struct Variant {
     count: AtomicU64,
     time_us: AtomicU64,
     hits: AtomicU64,
-    samples: Mutex<Vec<Box<[u8]>>>,
+    samples: Mutex<Vec<Kept>>,
+    budget: Budget,
     samples_kept: AtomicUsize,
     /// Executions on base tables, and answered from views, within the window; the refresh task's.
     windows: Mutex<(Window, Window)>,
@@ -91,7 +133,7 @@ pub struct Variant {
 
 impl Variant {
     /// A variant that was executed once, in this time.
-    pub fn new(plan: Plan, base_us: u64) -> Self {
+    fn new(plan: Plan, base_us: u64, budget: Budget) -> Self {
         Self {
             plan,
             memo: ArcSwap::default(),
@@ -99,6 +141,7 @@ impl Variant {
             time_us: AtomicU64::new(base_us),
             hits: AtomicU64::new(0),
             samples: Mutex::new(Vec::new()),
+            budget,
             samples_kept: AtomicUsize::new(0),
             windows: Mutex::default(),
         }
@@ -138,7 +181,8 @@ impl Variant {
 
     /// The samples kept.
     pub fn samples(&self) -> Vec<Box<[u8]>> {
-        self.samples.lock().clone()
+        let samples = self.samples.lock();
+        samples.iter().map(|kept| kept.text.clone()).collect()
     }
 
     /// Counts an execution on base tables; the place where its text is wanted as a sample, if it is.
@@ -149,8 +193,8 @@ impl Variant {
         if kept < samples_max {
             return Some(kept);
         }
-        let replaces = nth.is_multiple_of(REPLACE_EVERY) && samples_max > 0;
-        replaces.then(|| (nth / REPLACE_EVERY) as usize % samples_max)
+        let place = (nth / REPLACE_EVERY) as usize;
+        (nth.is_multiple_of(REPLACE_EVERY)).then(|| place.checked_rem(samples_max))?
     }
 
     fn keep(&self, text: &[u8], place: usize) {
@@ -158,12 +202,15 @@ impl Variant {
         let Some(mut samples) = self.samples.try_lock() else {
             return;
         };
-        if text.len() > SAMPLE_BYTES_MAX || samples.iter().any(|kept| **kept == *text) {
+        if samples.iter().any(|kept| *kept.text == *text) {
             return;
         }
+        let Some(kept) = self.budget.keep(text) else {
+            return;
+        };
         match samples.get_mut(place) {
-            Some(slot) => *slot = text.into(),
-            None => samples.push(text.into()),
+            Some(slot) => *slot = kept,
+            None => samples.push(kept),
         }
         self.samples_kept.store(samples.len(), Ordering::Relaxed);
     }
@@ -172,9 +219,15 @@ impl Variant {
 /// A text that fits no plan yet.
 #[derive(Debug)]
 pub struct Unplanned {
-    /// The client's bytes.
-    pub text: Box<[u8]>,
+    kept: Kept,
     base_us: u64,
+}
+
+impl Unplanned {
+    /// The client's bytes.
+    pub fn text(&self) -> &[u8] {
+        &self.kept.text
+    }
 }
 
 /// When an execution ended, in the room's ms, and how long it took on base tables.
@@ -200,10 +253,11 @@ pub struct Session {
 /// One statement as it was asked of base tables.
 #[derive(Debug)]
 pub struct Observed {
-    /// The statement.
-    pub statement: Arc<Statement>,
+    /// The statement's digest.
+    pub digest: DigestId,
     /// The first session that asked it; the others are the same as far as the key tells them apart.
     pub session: Session,
+    budget: Budget,
     variants: ArcSwap<Vec<Arc<Variant>>>,
     unplanned: Mutex<Vec<Unplanned>>,
     refusal: Mutex<Option<(Refusal, u64)>>,
@@ -212,9 +266,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    fn new(question: &Question<'_>) -> Self {
+    fn new(question: &Question<'_>, budget: Budget) -> Self {
         Self {
-            statement: Arc::clone(question.statement),
+            budget,
+            digest: question.statement.id,
             session: Session {
                 schema: question.schema.into(),
                 env: Arc::clone(question.env),
@@ -257,14 +312,25 @@ impl Observed {
         std::mem::take(&mut *self.unplanned.lock())
     }
 
+    /// Whether a text that waited fits a plan made meanwhile; it is counted there.
+    pub fn fits_now(&self, of: &Unplanned) -> bool {
+        let mut scratch = DigestScratch::new(of.text().len().saturating_mul(2).max(2048));
+        scratch.run(of.text(), self.session.mode);
+        let Ok(variant) = self.variant(of.text(), &scratch) else {
+            return false;
+        };
+        variant.record(of.base_us, 0);
+        true
+    }
+
     /// The plan of a text, or why there is none.
     pub fn planned(&self, of: &Unplanned, planned: Result<Plan, Refusal>, now_ms: u64) {
         match planned {
             Ok(plan) => {
-                let variant = Variant::new(plan, of.base_us);
+                let variant = Variant::new(plan, of.base_us, self.budget.clone());
                 // With a parameter in it, it cannot be run again.
-                if !of.text.contains(&b'?') {
-                    variant.keep(&of.text, 0);
+                if !of.text().contains(&b'?') {
+                    variant.keep(of.text(), 0);
                 }
                 let mut variants = Vec::clone(&self.variants.load());
                 if variants.len() < VARIANTS_MAX {
@@ -306,7 +372,7 @@ impl Observed {
         let again = self.refusal.lock().is_none_or(|(refusal, at_ms)| {
             refusal.depends_on_literals() || timing.now_ms.saturating_sub(at_ms) > REFUSAL_MS
         });
-        if !again || text.len() > SAMPLE_BYTES_MAX || self.variants.load().len() >= VARIANTS_MAX {
+        if !again || self.variants.load().len() >= VARIANTS_MAX {
             return false;
         }
         let Some(mut unplanned) = self.unplanned.try_lock() else {
@@ -315,8 +381,11 @@ impl Observed {
         if unplanned.len() >= UNPLANNED_MAX {
             return false;
         }
+        let Some(kept) = self.budget.keep(text) else {
+            return false;
+        };
         unplanned.push(Unplanned {
-            text: text.into(),
+            kept,
             base_us: timing.base_us,
         });
         true
@@ -329,6 +398,7 @@ pub struct Statements {
     map: DashMap<ObservedKey, Arc<Observed>, ahash::RandomState>,
     entries_max: usize,
     samples_max: usize,
+    budget: Budget,
     overflow: AtomicU64,
 }
 
@@ -339,6 +409,7 @@ impl Statements {
             map: DashMap::default(),
             entries_max,
             samples_max,
+            budget: Budget::new(TEXT_BYTES_MAX),
             overflow: AtomicU64::new(0),
         }
     }
@@ -364,7 +435,7 @@ impl Statements {
                     self.overflow.fetch_add(1, Ordering::Relaxed);
                     return false;
                 }
-                let fresh = Observed::new(question);
+                let fresh = Observed::new(question, self.budget.clone());
                 Arc::clone(&self.map.entry(key).or_insert_with(|| Arc::new(fresh)))
             }
         };

@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::registry::Published;
 use super::rewrite::{Rewritten, rewrite};
 use crate::binlog::TableKey;
-use crate::sql::{DigestScratch, LiteralKind, Statement, StatementCache};
+use crate::sql::{DigestScratch, LiteralKind, SelectTree, Statement, StatementCache};
 
 /// A view, and how it answers one question.
 pub type Found = (Arc<Published>, Match);
@@ -26,14 +26,31 @@ pub struct Plan {
     info: Arc<TableInfo>,
 }
 
-/// The one base table of a statement.
-///
-/// # Errors
-/// When it can have no pattern whatever the table is.
-pub fn base_table(statement: &Statement, schema: &str) -> Result<BaseTable, Refusal> {
-    let tree = statement.select_ast.as_ref().ok_or(Refusal::NotSelect)?;
-    let default = (!schema.is_empty()).then_some(schema);
-    pattern::base_table(&tree.ast, default)
+/// A text parsed by itself: the tree that the workers share was made from another text of its digest, and literals that
+/// shape the answer must be this one's.
+#[derive(Debug)]
+pub struct Parsed(Arc<Statement>);
+
+impl Parsed {
+    /// Parses a text as its session reads it.
+    pub fn new(text: &[u8], session: &Session) -> Self {
+        let mut scratch = DigestScratch::new(text.len().saturating_mul(2).max(2048));
+        scratch.run(text, session.mode);
+        Self(StatementCache::new(1).get_or_parse(&scratch, text))
+    }
+
+    fn tree(&self) -> Result<&SelectTree, Refusal> {
+        self.0.select_ast.as_ref().ok_or(Refusal::NotSelect)
+    }
+
+    /// The one base table it reads.
+    ///
+    /// # Errors
+    /// When it can have no pattern whatever the table is.
+    pub fn base_table(&self, session: &Session) -> Result<BaseTable, Refusal> {
+        let default = (!session.schema.is_empty()).then_some(&*session.schema);
+        pattern::base_table(&self.tree()?.ast, default)
+    }
 }
 
 impl Plan {
@@ -41,12 +58,8 @@ impl Plan {
     ///
     /// # Errors
     /// The first rule that keeps it on the base table.
-    pub fn make(text: &[u8], session: &Session, info: Arc<TableInfo>) -> Result<Self, Refusal> {
-        let mut scratch = DigestScratch::new(text.len().saturating_mul(2).max(2048));
-        scratch.run(text, session.mode);
-        // The statement at hand was parsed from another text; literals that shape the answer must be this one's.
-        let statement = StatementCache::new(1).get_or_parse(&scratch, text);
-        let tree = statement.select_ast.as_ref().ok_or(Refusal::NotSelect)?;
+    pub fn make(parsed: &Parsed, info: Arc<TableInfo>) -> Result<Self, Refusal> {
+        let tree = parsed.tree()?;
         let pattern = Pattern::new(tree, &info.schema)?;
         let definition = Arc::new(pattern.generalise()?);
         Ok(Self {

@@ -17,6 +17,9 @@ use super::definition::Definition;
 use super::job::Done;
 use super::leader::{Leader, List};
 use super::lifecycle::Life;
+use super::observed::Session;
+use super::plan::{Parsed, Plan};
+use super::refusal::Refusal;
 use super::registry::{Published, Usage};
 use super::snapshot::Counters;
 use crate::binlog::{Position, TableKey};
@@ -299,11 +302,14 @@ impl Keeper {
         Ok((asof, found?))
     }
 
-    /// Plans the texts that workers left, a few at a time.
+    /// Plans the texts that workers left.
     async fn plan_texts(&mut self, now_ms: u64) {
         for (_, observed) in self.views.statements.all() {
             for unplanned in observed.take_unplanned() {
-                match self.plan(&observed, &unplanned.text).await {
+                if observed.fits_now(&unplanned) {
+                    continue;
+                }
+                match self.plan(&observed.session, unplanned.text()).await {
                     Ok(planned) => observed.planned(&unplanned, planned, now_ms),
                     Err(error) => {
                         tracing::debug!(%error, "views: a base table cannot be described now");
@@ -316,18 +322,19 @@ impl Keeper {
 
     async fn plan(
         &mut self,
-        observed: &super::observed::Observed,
+        session: &Session,
         text: &[u8],
-    ) -> Result<Result<super::plan::Plan, super::refusal::Refusal>, ViewsError> {
-        let base = match super::plan::base_table(&observed.statement, &observed.session.schema) {
+    ) -> Result<Result<Plan, Refusal>, ViewsError> {
+        let parsed = Parsed::new(text, session);
+        let base = match parsed.base_table(session) {
             Ok(base) => base,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let (_, info) = self.table(&base.schema, &base.name).await?;
         let Some(info) = info else {
-            return Ok(Err(super::refusal::Refusal::NotBaseTable));
+            return Ok(Err(Refusal::NotBaseTable));
         };
-        Ok(super::plan::Plan::make(text, &observed.session, info))
+        Ok(Plan::make(&parsed, info))
     }
 
     /// Ends the use of views whose table changed, and of those whose table is another one now.

@@ -544,3 +544,40 @@ async fn each_refusal_has_its_reason() {
     .await;
     room.stop.request();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_proxies_one_builds_and_the_other_takes_over() {
+    let server = MySql::start(&[]);
+    let schema = server.schema("two");
+    let mut session = Session::open(&server, &schema).await;
+    transactions(&mut session, 3_000).await;
+    let one = Room::open(&quick(&server));
+    one.ask_until_view(&mut session, BY_TYPE).await;
+    let first = one.view().name;
+    let two = Room::open(&quick(&server));
+    let idle = two
+        .shows("the other's lead", |s| {
+            s.unavailable.contains("another proxy")
+        })
+        .await;
+    assert!(!idle.leads);
+    for _ in 0..6 {
+        let (_, by) = two.ask(&mut session, BY_TYPE).await;
+        assert!(matches!(by, By::Base(_)), "{by:?}");
+    }
+    assert!(two.views.snapshot().views.is_empty());
+    // The leader stops; the other takes over, drops what it left and builds anew.
+    one.stop.request();
+    two.ask_until_view(&mut session, BY_TYPE).await;
+    let second = two.view().name;
+    assert_ne!(first, second);
+    assert!(one.views.snapshot().views.len() <= 1);
+    let tables = server.run("SHOW TABLES IN tidegate LIKE 'v%\\_%'");
+    assert_eq!(tables.trim(), second.split('.').next_back().unwrap());
+    let (_, by) = one.ask(&mut session, BY_TYPE).await;
+    assert!(
+        matches!(by, By::Base(_)),
+        "a stopped proxy serves nothing from views: {by:?}"
+    );
+    two.stop.request();
+}

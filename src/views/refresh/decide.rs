@@ -18,8 +18,10 @@ use super::{Asked, Entry, GRACE_MS, Keeper, REMEMBERED_MAX, Running};
 use crate::config::SecondaryEngine;
 use crate::sql::DigestScratch;
 
-/// Samples compared in one build, over all statements.
+/// Samples compared in one build at most, over all statements.
 const SAMPLES_MAX: usize = 16;
+/// Samples compared when a definition that was compared before is built again: the base tables are spared.
+const SAMPLES_AGAIN: usize = 2;
 /// First wait of a candidate whose estimate took too long, in ms.
 const SHORT_HOLD_MS: u64 = 30_000;
 /// First wait of a candidate that is too large or cannot be built, in ms.
@@ -230,15 +232,18 @@ impl Keeper {
 
     /// Starts the build of a view of the book.
     fn start(&mut self, id: u64, now_ms: u64) {
-        let samples_max = self.views.settings.shadow_samples.max(1) as usize;
         let limits = self.limits();
         let Some(at) = self.book.iter().position(|entry| entry.id == id) else {
             return;
         };
-        let Some(definition) = self.book.get(at).map(|e| Arc::clone(&e.definition)) else {
+        let Some((definition, builds)) = self
+            .book
+            .get(at)
+            .map(|entry| (Arc::clone(&entry.definition), entry.builds))
+        else {
             return;
         };
-        let samples = self.sample_maker(&definition, samples_max);
+        let samples = self.sample_maker(&definition, builds == 0);
         let engine = self.engine();
         let Some(entry) = self.book.get_mut(at) else {
             return;
@@ -296,8 +301,9 @@ impl Keeper {
         }
     }
 
-    /// Rewrites the samples of every statement that the definition covers, the most executed first, each with its own turn.
-    fn sample_maker(&self, definition: &Arc<Definition>, samples_max: usize) -> SampleMaker {
+    /// Rewrites samples of the statements that the definition covers: one of each, the most executed first, then a second of
+    /// each, and so on.
+    fn sample_maker(&self, definition: &Arc<Definition>, first: bool) -> SampleMaker {
         let mut sources: Vec<(Arc<Variant>, Session)> = Vec::new();
         for (_, observed) in self.views.statements.all() {
             for variant in observed.variants().iter() {
@@ -307,17 +313,29 @@ impl Keeper {
             }
         }
         sources.sort_by_key(|(variant, _)| std::cmp::Reverse(variant.totals().0));
+        let samples_max = if first {
+            let wanted = self.views.settings.shadow_samples.max(1) as usize;
+            wanted.max(sources.len()).min(SAMPLES_MAX)
+        } else {
+            SAMPLES_AGAIN
+        };
         let text_bytes_max = self.views.digest_text_bytes_max;
         Box::new(move |view: &ReadyView| {
             let mut scratch = DigestScratch::new(text_bytes_max);
             let mut made = Vec::new();
-            for (variant, session) in &sources {
-                for text in variant.samples().iter().take(samples_max) {
-                    if made.len() >= SAMPLES_MAX {
-                        return made;
-                    }
-                    scratch.run(text, session.mode);
-                    if let Ok(rewritten) = variant.plan.rewrite_for(view, text, &scratch) {
+            let mut texts: Vec<_> = sources
+                .iter()
+                .map(|(variant, session)| (variant, session, variant.samples().into_iter()))
+                .collect();
+            let mut found = true;
+            while found && made.len() < samples_max {
+                found = false;
+                for (variant, session, texts) in &mut texts {
+                    let Some(text) = texts.next() else { continue };
+                    found = true;
+                    scratch.run(&text, session.mode);
+                    let rewritten = variant.plan.rewrite_for(view, &text, &scratch);
+                    if let (Ok(rewritten), true) = (rewritten, made.len() < samples_max) {
                         made.push(Sample {
                             base_sql: text.to_vec(),
                             view_sql: rewritten.sql,
@@ -369,7 +387,7 @@ impl Keeper {
 
 /// Notes which statement asked for a definition last.
 fn asked(digests: &mut Vec<Asked>, definition: &Arc<Definition>, observed: &Observed) {
-    let (digest, last_ms) = (observed.statement.id, observed.last_ms());
+    let (digest, last_ms) = (observed.digest, observed.last_ms());
     match digests
         .iter_mut()
         .find(|known| known.definition == *definition)

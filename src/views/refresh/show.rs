@@ -135,10 +135,10 @@ impl Keeper {
             .filter_map(|(_, observed)| {
                 let refusal = observed.refusal()?;
                 Some(CandidateRow {
-                    pattern: observed.statement.id.to_string(),
+                    pattern: observed.digest.to_string(),
                     state: "refused",
                     reason: refusal.label().to_owned(),
-                    last_digest: observed.statement.id.to_string(),
+                    last_digest: observed.digest.to_string(),
                     executions: observed.refused_count(),
                     last_seen: ago(now_ms, observed.last_ms()),
                     ..CandidateRow::default()
