@@ -4,6 +4,7 @@
 #[path = "../support/lib.rs"]
 mod support;
 
+mod admin;
 mod binlog;
 mod cache_gate;
 mod differential;
