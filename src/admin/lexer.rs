@@ -95,7 +95,16 @@ pub fn tokens(text: &str, ansi_quotes: bool) -> Result<Vec<Token>, Error> {
         if tokens.len() >= TOKENS_MAX {
             return Err(Error::Syntax(format!("more than {TOKENS_MAX} tokens")));
         }
-        tokens.push(token);
+        match (&mut tokens[..], &token.kind) {
+            // Strings side by side are one string.
+            ([.., last], Kind::Text(next)) if matches!(last.kind, Kind::Text(_)) => {
+                if let Kind::Text(value) = &mut last.kind {
+                    value.push_str(next);
+                    last.end = token.end;
+                }
+            }
+            _ => tokens.push(token),
+        }
     }
     while tokens.last().is_some_and(|token| token.is_mark(text, ";")) {
         tokens.pop();
@@ -345,6 +354,8 @@ mod tests {
         let one = |text: &str| kinds(text).remove(0).1;
         assert_eq!(one(r"'a\'b''c\n'"), Kind::Text("a'b'c\n".to_owned()));
         assert_eq!(one(r#""x""y""#), Kind::Text("x\"y".to_owned()));
+        assert_eq!(kinds("'a' \"b\"").len(), 1);
+        assert_eq!(one("'a' 'b'"), Kind::Text("ab".to_owned()));
         assert_eq!(one(r"'100\%'"), Kind::Text(r"100\%".to_owned()));
         assert_eq!(one("`a``b`"), Kind::Quoted("a`b".to_owned()));
         assert_eq!(

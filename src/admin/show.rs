@@ -192,7 +192,14 @@ fn tables(
         "SELECT TABLE_NAME AS `{name}`{kind} FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = '{schema}' ORDER BY TABLE_NAME"
     );
-    filtered(&select, &name, source, after, context)
+    let mut rewritten = filtered(&select, &name, source, after, context)?;
+    if source.words(after, &["LIKE"])
+        && let Some(Kind::Text(pattern)) = source.tokens.get(after + 1).map(|token| &token.kind)
+    {
+        let shown = format!("{name} ({pattern})");
+        rewritten.names.push((name, shown));
+    }
+    Ok(rewritten)
 }
 
 fn table_status(source: Source<'_>, at: usize, context: &Context) -> Result<Rewritten, Error> {
