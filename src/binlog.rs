@@ -374,6 +374,14 @@ impl Binlog {
         self.server().ok().map(|server| server.uuid.clone())
     }
 
+    /// Whether the log that is read now is that of another server than the one with this `@@server_uuid`.
+    pub fn is_of_another(&self, server_uuid: Option<&str>) -> bool {
+        match &*self.state.read() {
+            State::Up(server) => server_uuid != Some(server.uuid.as_str()),
+            State::Down { .. } => false,
+        }
+    }
+
     /// For the admin table `binlog`.
     pub fn snapshot(&self) -> BinlogSnapshot {
         let state = self.state.read().clone();

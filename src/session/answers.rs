@@ -85,6 +85,10 @@ impl Session {
             return Ok(Tried::not(Reason::Environment("unknown")));
         };
         let rooms = self.worker.rooms.clone();
+        if rooms.binlog.is_of_another(env.variable("server_uuid")) {
+            // The address leads elsewhere since this session connected: nothing proven there holds here.
+            return Ok(Tried::not(Reason::NotFresh("gate_other_server")));
+        }
         let request = Request {
             statement: question.statement,
             text: question.text,

@@ -15,7 +15,7 @@ pub const SELECT_SQL: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_ROLE(),@@
 @@max_join_size,@@sql_big_selects,@@windowing_use_high_precision,@@autocommit,@@transaction_isolation,\
 @@sql_auto_is_null,@@max_sort_length,@@max_allowed_packet,@@lc_messages,@@sql_notes,@@max_error_count,\
 @@block_encryption_mode,@@optimizer_switch,@@resultset_metadata,@@use_secondary_engine,@@max_execution_time,\
-@@cte_max_recursion_depth,@@default_collation_for_utf8mb4";
+@@cte_max_recursion_depth,@@default_collation_for_utf8mb4,@@server_uuid";
 
 /// Reads the environment on MariaDB 10.6 or later: the same columns, NULL where MariaDB has no such variable.
 pub const SELECT_SQL_MARIADB: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_ROLE(),@@sql_mode,@@time_zone,\
@@ -24,10 +24,10 @@ pub const SELECT_SQL_MARIADB: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_R
 @@max_join_size,@@sql_big_selects,NULL,@@autocommit,@@tx_isolation,\
 @@sql_auto_is_null,@@max_sort_length,@@max_allowed_packet,@@lc_messages,@@sql_notes,@@max_error_count,\
 NULL,@@optimizer_switch,NULL,NULL,@@max_statement_time,\
-@@max_recursive_iterations,NULL";
+@@max_recursive_iterations,NULL,NULL";
 
 /// Columns of the environment query.
-pub const COLUMNS: usize = 32;
+pub const COLUMNS: usize = 33;
 
 /// The one `sql_mode` in which statements are rewritten: the server's default of 8.0 to 9.7.
 pub const DEFAULT_SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,\
@@ -149,6 +149,8 @@ const OTHERS: [(&str, bool); COLUMNS - OTHERS_FROM] = [
     ("max_execution_time", false),
     ("cte_max_recursion_depth", false),
     ("default_collation_for_utf8mb4", false),
+    // Not of the session: which server it is connected to. Behind one address there may be another one now.
+    ("server_uuid", false),
 ];
 
 impl SessionEnv {
@@ -340,6 +342,7 @@ mod tests {
             Some("0"),
             Some("1000"),
             Some("utf8mb4_0900_ai_ci"),
+            Some("3d27f50a-e4ae-11f1-845f-02fc00000001"),
         ]
         .map(|value| value.map(|text| text.as_bytes().to_vec()))
         .to_vec()
