@@ -18,8 +18,8 @@ use tidegate::views::secondary::is_refusal;
 use tidegate::views::snapshot::{CandidateRow, Snapshot, ViewRow};
 use tidegate::views::{Question, Views};
 
-use crate::support::MySql;
 use crate::support::mysql::cells;
+use crate::support::{MySql, Tidegate};
 use crate::views_build::config;
 
 type Rows = Vec<Vec<Option<Vec<u8>>>>;
@@ -580,4 +580,62 @@ async fn two_proxies_one_builds_and_the_other_takes_over() {
         "a stopped proxy serves nothing from views: {by:?}"
     );
     two.stop.request();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn through_the_program_an_app_gets_its_answers_from_a_view() {
+    let server = MySql::start(&[]);
+    let schema = server.schema("program");
+    let mut direct = Session::open(&server, &schema).await;
+    transactions(&mut direct, 20_000).await;
+    let gate = Tidegate::of(&server)
+        .set("views.repeat_count_min", "3")
+        .set("views.mean_ms_min", "0")
+        .set("views.size_ratio_max", "0.5")
+        .set("views.gate_wait_ms_max", "500")
+        .set("views.rebuild_interval_ms_min", "200")
+        .set("cache.enabled", "false")
+        .start();
+    let mut app = gate.connect(&schema).await;
+    let hits = "SELECT CAST(IFNULL(SUM(hits), 0) AS SIGNED) FROM views";
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut day = 0;
+    while gate
+        .admin::<i64>(hits)
+        .await
+        .first()
+        .is_none_or(|hits| *hits < 5)
+    {
+        day += 1;
+        let sql = monthly(&format!("2025-{:02}-{:02}", 1 + day % 12, 1 + day % 28));
+        let through = cells(&mut app, &sql).await.unwrap();
+        assert_eq!(
+            through,
+            cells(&mut direct.conn, &sql).await.unwrap(),
+            "{sql}"
+        );
+        assert!(
+            Instant::now() < until,
+            "{:?}\n{}",
+            gate.admin::<(String, Option<String>)>("SELECT state, reason FROM view_candidates")
+                .await,
+            gate.log()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A write through the proxy, then past it: the next answer has it.
+    for conn in [&mut app, &mut direct.conn] {
+        conn.query_drop("UPDATE financial_transactions SET amount = amount + 1 LIMIT 100")
+            .await
+            .unwrap();
+        let sql = monthly("2025-01-01");
+        let told = cells(conn, &sql).await.unwrap();
+        assert_eq!(told, cells(conn, &sql).await.unwrap());
+    }
+    let sql = monthly("2025-01-01");
+    assert_eq!(
+        cells(&mut app, &sql).await.unwrap(),
+        cells(&mut direct.conn, &sql).await.unwrap()
+    );
+    gate.stop();
 }
