@@ -8,7 +8,7 @@
 
 mod forward;
 mod load;
-#[path = "../support/lib.rs"]
+#[path = "../tests/support/lib.rs"]
 mod support;
 
 use std::path::PathBuf;
