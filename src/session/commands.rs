@@ -132,28 +132,24 @@ impl Session {
         &mut self,
         command: Option<Command>,
     ) -> Result<(), SessionError> {
-        let known = command.filter(|c| {
-            matches!(
-                c,
-                Command::Query
-                    | Command::StmtPrepare
-                    | Command::StmtExecute
-                    | Command::StmtSendLongData
-            )
-        });
+        use Command::{Query, StmtExecute, StmtPrepare, StmtSendLongData};
+        let known =
+            command.filter(|c| matches!(c, Query | StmtPrepare | StmtExecute | StmtSendLongData));
         let Some(command) = known.filter(|_| self.entrance == Entrance::App) else {
+            let bytes_max = self.worker.rooms.config.client.statement_bytes_max;
             let error = ProtocolError::TooLarge {
                 what: "command",
-                bytes_max: self.worker.rooms.config.client.statement_bytes_max,
+                bytes_max,
             };
             return Err(SessionError::ClientProtocol(error));
         };
         self.restore_diagnostics().await?;
         let statement = match command {
-            Command::StmtExecute => self
-                .statement_id()
-                .and_then(|id| self.prepared.get(&id))
-                .and_then(|p| p.statement.clone()),
+            StmtExecute => self.begin_streamed_execution()?,
+            StmtSendLongData => {
+                self.note_long_data(command);
+                None
+            }
             _ => None,
         };
         let mut timing = Timing::start();
@@ -165,19 +161,12 @@ impl Session {
         let Some(expect) = Expect::of(command) else {
             return Ok(());
         };
-        let summary = relay_answer(
-            &mut self.client,
-            &mut self.backend,
-            &mut self.machine,
-            expect,
-            &mut timing,
-            None,
-        )
-        .await?;
+        let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
+        let summary = relay_answer(client, backend, machine, expect, &mut timing, None).await?;
         let status = summary.error.is_none().then_some(summary.status);
         match &statement {
             Some(statement) => self.state.observe(statement, status),
-            None if command != Command::StmtPrepare => {
+            None if command != StmtPrepare => {
                 self.state.observe_unknown("oversize_statement", status)
             }
             None => {}
@@ -186,15 +175,14 @@ impl Session {
             self.prepared
                 .insert(prepared.statement_id, Prepared::unread());
         }
-        let reason = if statement.is_some() {
-            Reason::PreparedRelayed
-        } else {
-            Reason::Oversize
-        };
         let execution = Execution {
             statement: statement.as_deref(),
             served_by: ServedBy::Backend,
-            reason,
+            reason: if statement.is_some() {
+                Reason::PreparedRelayed
+            } else {
+                Reason::Oversize
+            },
             timing: &timing,
             summary: &summary,
             bytes_in,

@@ -266,17 +266,7 @@ pub async fn authenticate(
     let mut step = auth.start(client.capabilities, claim.plugin, claim.answer, known);
     loop {
         step = match step {
-            ServerStep::Send(payload) => {
-                client
-                    .send_packet(&payload)
-                    .await
-                    .map_err(SessionError::ClientIo)?;
-                let answer = zeroize::Zeroizing::new(
-                    client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?,
-                );
-                auth.on_packet(&answer, known)
-                    .map_err(SessionError::ClientProtocol)?
-            }
+            ServerStep::Send(payload) => ask(client, &mut auth, &payload, known).await?,
             ServerStep::Accepted { before_ok, proof } => {
                 let secret = match (proof, listed) {
                     (_, Some(user)) => Secret::of_password(user.password.reveal().as_bytes()),
@@ -285,52 +275,90 @@ pub async fn authenticate(
                         return Err(SessionError::Internal("native proof of an unlisted user"));
                     }
                 };
-                match connect(client, worker, claim, secret, true).await {
-                    Err(SessionError::Connect(ConnectError::NeedPassword)) => {
-                        auth.demand_password()
-                    }
-                    Err(SessionError::Connect(ConnectError::Refused { code: 1045, .. }))
-                        if listed.is_none() =>
-                    {
-                        rooms.verifiers.forget(claim.user);
-                        auth.demand_password()
-                    }
-                    Err(error) => return Err(error),
-                    Ok(backend) => {
-                        if !before_ok.is_empty() {
-                            client
-                                .send_packet(&before_ok)
-                                .await
-                                .map_err(SessionError::ClientIo)?;
-                        }
-                        return Ok((backend, *auth.nonce()));
-                    }
+                match accept(client, worker, claim, secret, &before_ok).await? {
+                    Some(backend) => return Ok((backend, *auth.nonce())),
+                    None => auth.demand_password(),
                 }
             }
             ServerStep::Check(password) => {
-                let backend =
-                    connect(client, worker, claim, Secret::of_password(&password), false).await?;
-                if !password.is_empty() {
-                    let verifier = Verifier::of_password(&password);
-                    rooms.verifiers.learn(
-                        claim.user,
-                        verifier,
-                        rooms.grant_epoch(),
-                        Instant::now(),
-                    );
-                }
-                return Ok((backend, *auth.nonce()));
+                return Ok((
+                    check(client, worker, claim, &password).await?,
+                    *auth.nonce(),
+                ));
             }
             ServerStep::Denied(why) => {
                 tracing::debug!(why, "login denied");
-                let text = format!(
-                    "Access denied for user '{}' (Tidegate: {why})",
-                    String::from_utf8_lossy(claim.user)
-                );
+                let user = String::from_utf8_lossy(claim.user);
+                let text = format!("Access denied for user '{user}' (Tidegate: {why})");
                 return Err(refuse(client, 1045, b"28000", &text).await);
             }
         };
     }
+}
+
+/// Sends a payload of the exchange and judges the client's answer.
+async fn ask(
+    client: &mut Client,
+    auth: &mut ServerAuth,
+    payload: &[u8],
+    known: Known<'_>,
+) -> Result<ServerStep, SessionError> {
+    client
+        .send_packet(payload)
+        .await
+        .map_err(SessionError::ClientIo)?;
+    let answer = zeroize::Zeroizing::new(client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?);
+    auth.on_packet(&answer, known)
+        .map_err(SessionError::ClientProtocol)
+}
+
+/// A client has proved its password to us: is the backend of the same mind? `None`: the backend wants the password itself, or
+/// what we know is out of date.
+async fn accept(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    secret: Secret,
+    before_ok: &[u8],
+) -> Result<Option<ServerConnection>, SessionError> {
+    let from_memory = matches!(secret, Secret::Stage1(_));
+    let backend = match connect(client, worker, claim, secret, true).await {
+        Ok(backend) => backend,
+        Err(SessionError::Connect(ConnectError::NeedPassword)) => return Ok(None),
+        Err(SessionError::Connect(ConnectError::Refused { code: 1045, .. })) if from_memory => {
+            worker.rooms.verifiers.forget(claim.user);
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if !before_ok.is_empty() {
+        client
+            .send_packet(before_ok)
+            .await
+            .map_err(SessionError::ClientIo)?;
+    }
+    Ok(Some(backend))
+}
+
+/// A client gave its password: the backend judges it, and a right one is remembered in hashed form.
+async fn check(
+    client: &Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    password: &[u8],
+) -> Result<ServerConnection, SessionError> {
+    let rooms = &worker.rooms;
+    let epoch = rooms.grant_epoch();
+    let backend = connect(client, worker, claim, Secret::of_password(password), false).await?;
+    if !password.is_empty() {
+        rooms.verifiers.learn(
+            claim.user,
+            Verifier::of_password(password),
+            epoch,
+            Instant::now(),
+        );
+    }
+    Ok(backend)
 }
 
 /// A client that proves itself by mysql_native_password, of whom we know nothing: if its account has that plugin too, the
@@ -453,17 +481,7 @@ pub async fn authenticate_admin(
     let mut step = auth.start(client.capabilities, claim.plugin, claim.answer, known);
     let allowed = loop {
         step = match step {
-            ServerStep::Send(payload) => {
-                client
-                    .send_packet(&payload)
-                    .await
-                    .map_err(SessionError::ClientIo)?;
-                let answer = zeroize::Zeroizing::new(
-                    client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?,
-                );
-                auth.on_packet(&answer, known)
-                    .map_err(SessionError::ClientProtocol)?
-            }
+            ServerStep::Send(payload) => ask(client, &mut auth, &payload, known).await?,
             ServerStep::Accepted { before_ok, .. } => {
                 if !before_ok.is_empty() {
                     client

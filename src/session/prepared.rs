@@ -232,6 +232,29 @@ impl Session {
         }
     }
 
+    /// What is known of an execution that is too long to be held.
+    ///
+    /// # Errors
+    /// Its parameter types are with us and not with the backend, and it cannot be completed while it streams.
+    pub(super) fn begin_streamed_execution(
+        &mut self,
+    ) -> Result<Option<Arc<Statement>>, SessionError> {
+        let Some(prepared) = self
+            .statement_id()
+            .and_then(|id| self.prepared.get_mut(&id))
+        else {
+            return Ok(None);
+        };
+        // Whatever types it brings stay unknown to us, so nothing of it is answered from elsewhere from now on.
+        prepared.text = None;
+        match prepared.types_unsent {
+            true => Err(SessionError::Internal(
+                "an execution too long to be given its parameter types",
+            )),
+            false => Ok(prepared.statement.clone()),
+        }
+    }
+
     /// COM_STMT_EXECUTE: the one line that every execution follows.
     pub(super) async fn execute(&mut self, length: usize) -> Result<(), SessionError> {
         let mut timing = Timing::start();
