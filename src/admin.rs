@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use tokio::io::DuplexStream;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::protocol::capability;
 use crate::protocol::command::Command;
@@ -68,10 +69,14 @@ pub const CAPABILITIES: u32 = capability::PROTOCOL_41
     | capability::QUERY_ATTRIBUTES
     | capability::DEPRECATE_EOF;
 
+/// Admin sessions at once. Each may hold more than a megabyte: opensrv reads into a buffer of that size.
+const SESSIONS_MAX: usize = 256;
+
 /// The virtual schema, ready to be asked.
 pub struct Admin {
     engine: Engine,
     runtime: Handle,
+    sessions: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -81,23 +86,34 @@ impl Admin {
     /// When the system gives no threads.
     pub fn start(sources: Sources, limits: Limits, runtime: Handle) -> io::Result<Arc<Self>> {
         let engine = Engine::start(sources, limits)?;
-        Ok(Arc::new(Self { engine, runtime }))
+        Ok(Arc::new(Self {
+            engine,
+            runtime,
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        }))
     }
 
     /// A pipe to a new admin session, logged in and waiting for a command in the client's own capabilities. Relay to it only
     /// what `relayed` allows; the session ends when the pipe is dropped.
     ///
     /// # Errors
-    /// `UnknownDatabase` when the identity asks for a schema that is not served here.
+    /// `UnknownDatabase` when the identity asks for a schema that is not served here; `TooManySessions`.
     pub fn connect(&self, identity: Identity, capabilities: u32) -> Result<DuplexStream, Error> {
+        let place = self
+            .sessions
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Error::TooManySessions(SESSIONS_MAX))?;
         let conversation = Conversation::new(self.engine.clone(), identity)?;
         let shared = Arc::new(Shared {
             conversation: conversation.into(),
             reply: Reply::default().into(),
         });
         let (near, far) = tokio::io::duplex(front::PIPE_BYTES);
-        self.runtime
-            .spawn(async move { Front::new(far, capabilities, shared).serve().await });
+        self.runtime.spawn(async move {
+            Front::new(far, capabilities, shared).serve().await;
+            drop(place);
+        });
         Ok(near)
     }
 

@@ -146,6 +146,8 @@ pub struct Table {
 
 /// Our own tables, in the order in which they are listed.
 pub static TABLES: &[&Table] = &[
+    &tables::totals::TABLE,
+    &tables::served::TABLE,
     &tables::queries::TABLE,
     &tables::slow_queries::TABLE,
     &tables::phases::TABLE,

@@ -173,11 +173,20 @@ impl Rewriter<'_> {
                 let value = self.context.user_variable(self.raw(at));
                 self.literal(&value);
             }
+            // Clients send numbers as text too, and SQLite takes only numbers there.
+            Kind::Parameter if self.is_limit(at) => self.out.push_str("CAST(? AS INTEGER)"),
             Kind::Number | Kind::Parameter => self.out.push_str(&self.text[token.start..token.end]),
             Kind::Mark => self.mark(at),
             Kind::Word => return self.word(at, to),
         }
         Ok(at + 1)
+    }
+
+    /// Whether the token is a number of LIMIT: `LIMIT ?`, `OFFSET ?`, `LIMIT ?, ?`.
+    fn is_limit(&self, at: usize) -> bool {
+        let word = |back: usize, word| at >= back && self.is_word(at - back, word);
+        let second = at >= 1 && self.is_mark(at - 1, ",") && word(3, "LIMIT");
+        word(1, "LIMIT") || word(1, "OFFSET") || second
     }
 
     fn mark(&mut self, at: usize) {
@@ -548,6 +557,10 @@ mod tests {
             (r"select 'a\'b'", "select 'a''b'"),
             ("select a && b || c", "select a AND b OR c"),
             ("select a <=> b", "select a IS b"),
+            (
+                "select ? from t limit ?, ?",
+                "select ? from t limit CAST(? AS INTEGER), CAST(? AS INTEGER)",
+            ),
             ("select $$", "select `$$`"),
             ("select 7 div 2, 7 mod 2", "select 7 / 2, 7 % 2"),
             ("select a rlike 'x'", "select a REGEXP 'x'"),

@@ -62,6 +62,9 @@ pub enum Error {
     /// The engine has as many statements waiting as it takes.
     #[error("Too many admin statements at once; try again")]
     Busy,
+    /// As many admin sessions are open as there may be.
+    #[error("Too many connections to the virtual schema: {0} are open")]
+    TooManySessions(usize),
     /// A statement id that was not prepared in this session.
     #[error("Unknown prepared statement handler ({0}) given to EXECUTE")]
     UnknownStatement(u32),
@@ -111,7 +114,7 @@ impl Error {
             Self::TooManyRows(_) => 1104,
             Self::ResultTooLarge(_) | Self::OutOfMemory(_) => 1041,
             Self::Timeout(_) => 3024,
-            Self::Busy => 1040,
+            Self::Busy | Self::TooManySessions(_) => 1040,
             Self::UnknownStatement(_) => 1243,
             Self::StatementsMax(_) => 1461,
             Self::Parameters(_) => 1210,
@@ -137,7 +140,7 @@ impl Error {
             Self::UnknownTable(_) => "42S02",
             Self::UnknownColumn(_) => "42S22",
             Self::AmbiguousColumn(_) => "23000",
-            Self::Busy => "08004",
+            Self::Busy | Self::TooManySessions(_) => "08004",
             Self::UnknownCommand | Self::PacketTooLarge(_) => "08S01",
             _ => "HY000",
         }

@@ -15,6 +15,10 @@ pub type RowsFn = Arc<dyn Fn() -> Vec<Row> + Send + Sync>;
 /// `admin::tables::<table>` has the function that makes one from the owning room's handle.
 #[derive(Clone)]
 pub struct Sources {
+    /// Rows of `totals`.
+    pub totals: RowsFn,
+    /// Rows of `served`.
+    pub served: RowsFn,
     /// Rows of `queries`.
     pub queries: RowsFn,
     /// Rows of `slow_queries`.
@@ -57,6 +61,8 @@ impl Default for Sources {
     fn default() -> Self {
         let none: RowsFn = Arc::new(Vec::new);
         Self {
+            totals: none.clone(),
+            served: none.clone(),
             queries: none.clone(),
             slow_queries: none.clone(),
             phases: none.clone(),
@@ -83,6 +89,8 @@ impl Sources {
     /// All tables that show what was observed; the others empty.
     pub fn of_analytics(analytics: &Arc<Analytics>) -> Self {
         Self {
+            totals: tables::totals::source(analytics.clone()),
+            served: tables::served::source(analytics.clone()),
             queries: tables::queries::source(analytics.clone()),
             slow_queries: tables::slow_queries::source(analytics.clone()),
             phases: tables::phases::source(analytics.clone()),

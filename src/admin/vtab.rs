@@ -84,6 +84,7 @@ impl Snapshots {
         }
         let rows = catch_unwind(AssertUnwindSafe(|| (table.rows)(&self.sources)))
             .map_err(|_| Error::ModuleError(format!("rows of {} cannot be read", table.name)))?;
+        let rows = fitted(table, rows);
         let snapshot = Arc::new(Snapshot {
             rows,
             lookups: Mutex::new(HashMap::new()),
@@ -91,6 +92,34 @@ impl Snapshots {
         self.taken.lock().insert(name, snapshot.clone());
         Ok(snapshot)
     }
+}
+
+/// Cuts text that is longer than its column says: names come from clients.
+fn fitted(table: &Table, mut rows: Rows) -> Rows {
+    let limits: Vec<(usize, usize)> = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter_map(|(at, column)| Some((at, usize::try_from(column.kind.characters_max()?).ok()?)))
+        .collect();
+    let is_long = |value: &Value, max| matches!(value, Value::Text(text) if text.len() > max);
+    let long = rows.iter().any(|row| {
+        limits
+            .iter()
+            .any(|(at, max)| row.get(*at).is_some_and(|value| is_long(value, *max)))
+    });
+    if long {
+        for row in Arc::make_mut(&mut rows) {
+            for (at, max) in &limits {
+                if let Some(value) = row.get_mut(*at)
+                    && is_long(value, *max)
+                {
+                    *value = std::mem::replace(value, Value::Null).cut(*max);
+                }
+            }
+        }
+    }
+    rows
 }
 
 impl Snapshot {

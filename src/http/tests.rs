@@ -103,7 +103,7 @@ async fn pages() {
         tables.as_array().unwrap().len(),
         admin::catalog::TABLES.len()
     );
-    assert_eq!(tables[0]["columns"][0]["type"], "varchar(32)");
+    assert_eq!(tables[0]["columns"][0]["type"], "bigint");
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub fn sources(parts: &Parts) -> Sources {
     let backend = parts.config.backend.url.address();
     let analytics = || parts.analytics.clone();
     Sources {
+        totals: tables::totals::source(analytics()),
+        served: tables::served::source(analytics()),
         queries: tables::queries::source(analytics()),
         slow_queries: tables::slow_queries::source(analytics()),
         phases: tables::phases::source(analytics()),

@@ -152,8 +152,31 @@ async fn parameters_are_bound_with_their_types() {
         .await
         .unwrap();
     assert_eq!(result.rows, [[4.into()]]);
+    let limited = "SELECT executions FROM queries ORDER BY 1 LIMIT ? OFFSET ?";
+    let result = ask_with(&engine, limited, vec!["1".into(), "2".into()])
+        .await
+        .unwrap();
+    assert_eq!(result.rows, [[2.into()]]);
     let error = ask_with(&engine, sql, vec![2.into()]).await.unwrap_err();
     assert_eq!(error.number(), 1210);
+}
+
+#[tokio::test]
+async fn text_is_as_long_as_its_column_at_most() {
+    let long = "ü".repeat(200);
+    let sources = Sources {
+        decisions: Arc::new(move || vec![vec!["é".into(), long.clone().into()]]),
+        ..Sources::default()
+    };
+    let engine = Engine::start(sources, limits()).unwrap();
+    let result = ask(
+        &engine,
+        "SELECT target, CHAR_LENGTH(reason), last_digest FROM decisions",
+    )
+    .await
+    .unwrap();
+    // The row is too short too: what is missing is not known.
+    assert_eq!(result.rows, [["é".into(), 64.into(), Value::Null]]);
 }
 
 #[tokio::test]

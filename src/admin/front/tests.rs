@@ -507,3 +507,71 @@ async fn the_end_of_opensrv_is_an_error_to_the_client() {
     // The error follows in sequence.
     assert_eq!((answer[8], answer[9]), (2, ERR_HEADER));
 }
+
+/// Random bytes behind every command byte, by seed: each gets one whole answer, and the session goes on.
+#[tokio::test]
+async fn random_commands_are_answered_one_by_one() {
+    use rand::{RngExt, SeedableRng};
+    for flags in [FLAGS[1], FLAGS[3]] {
+        let mut random = rand::rngs::StdRng::seed_from_u64(4);
+        let mut client = client(flags);
+        let (id, _) = client.prepare("SELECT ?, ?").await;
+        for round in 0..1500 {
+            let mut body: Vec<u8> = (0..random.random_range(0..40))
+                .map(|_| random.random())
+                .collect();
+            if round % 2 == 0 {
+                // Often enough a statement that exists, with few parameters set.
+                body.splice(0..body.len().min(4), id.to_le_bytes());
+                body.iter_mut()
+                    .skip(4)
+                    .step_by(3)
+                    .for_each(|byte| *byte &= 1);
+            }
+            let commands = [
+                Command::Query,
+                Command::StmtPrepare,
+                Command::StmtExecute,
+                Command::StmtExecute,
+                Command::StmtReset,
+                Command::FieldList,
+                Command::InitDb,
+                Command::Statistics,
+            ];
+            let command = commands[random.random_range(0..commands.len())];
+            client.send(Command::StmtSendLongData, &body).await;
+            client.send(command, &body).await;
+            let expect = if command == Command::Statistics {
+                Expect::Simple
+            } else {
+                Expect::of(command).unwrap()
+            };
+            client.receive(expect).await;
+        }
+        assert!(client.ask(Command::Ping, &[]).await.1.error.is_none());
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_and_their_places_come_back() {
+    let runtime = tokio::runtime::Handle::current();
+    let admin = Admin::start(sources(), Limits::new(1000, 2000), runtime).unwrap();
+    let mut pipes = Vec::new();
+    let refused = loop {
+        match admin.connect(identity(), FLAGS[1]) {
+            Ok(pipe) => pipes.push(pipe),
+            Err(error) => break error,
+        }
+        assert!(pipes.len() < 1000);
+    };
+    assert_eq!(refused.number(), 1040);
+    pipes.clear();
+    let again = async {
+        while admin.connect(identity(), FLAGS[1]).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), again)
+        .await
+        .expect("a place comes free");
+}
