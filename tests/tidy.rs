@@ -43,6 +43,15 @@ const NARROWER: &[(&str, &[&str])] = &[
 // mysql_async calls the way to take a row apart `unwrap` too.
 const PANICS: &[(&str, usize)] = &[("views/connection.rs", 1)];
 
+/// Functions that were longer than the limit when the limit came: none may be added. One that is short again goes off the list.
+const LONG: &[(&str, &str)] = &[
+    (
+        "tests/e2e/binlog.rs",
+        "each_write_moves_exactly_what_it_must",
+    ),
+    ("tests/e2e/views_build.rs", "chunks_add_up_to_one_group_by"),
+];
+
 #[test]
 fn the_sources_keep_the_house_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -67,6 +76,7 @@ fn the_sources_keep_the_house_rules() {
         }
     }
     findings.extend(ratchet(&panics, PANICS));
+    let findings = without_known(findings, LONG);
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }
 
@@ -128,6 +138,21 @@ fn functions(name: &str, code: &str) -> Vec<String> {
             findings.push(format!(
                 "{name}:{line}: function {} has {lines} lines, {FUNCTION_LINES_MAX} are the limit",
                 title.unwrap_or("?")
+            ));
+        }
+    }
+    findings
+}
+
+/// Takes the functions on the list out of the findings; a listed function that is not found long is a finding of its own.
+fn without_known(mut findings: Vec<String>, list: &[(&str, &str)]) -> Vec<String> {
+    for (file, function) in list {
+        let before = findings.len();
+        let words = format!(": function {function} has ");
+        findings.retain(|finding| !(finding.starts_with(file) && finding.contains(&words)));
+        if findings.len() == before {
+            findings.push(format!(
+                "{file}: {function} is not too long any more: take it off the list in tests/tidy.rs"
             ));
         }
     }
@@ -558,6 +583,18 @@ mod samples {
         assert_eq!(ratchet(&counted(1), &[("a.rs", 2)]).len(), 1);
         assert_eq!(ratchet(&counted(1), &[]).len(), 1);
         assert_eq!(ratchet(&BTreeMap::new(), &[("a.rs", 2)]).len(), 1);
+    }
+
+    #[test]
+    fn the_list_of_long_functions_only_shrinks() {
+        let found = || vec!["a.rs:1: function f has 71 lines, 70 are the limit".to_owned()];
+        assert!(without_known(found(), &[("a.rs", "f")]).is_empty());
+        assert_eq!(without_known(found(), &[]).len(), 1);
+        assert_eq!(
+            without_known(found(), &[("a.rs", "f"), ("a.rs", "g")]).len(),
+            1
+        );
+        assert_eq!(without_known(found(), &[("b.rs", "f")]).len(), 2);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cache_gate;
 mod differential;
 mod digest;
 mod failures;
+mod freshness;
 mod harness;
 mod probe;
 mod views_build;

@@ -1,6 +1,8 @@
 //! The built `tidegate` program in front of a server of [`super::mysql`], on free ports, with its log in a file.
 //! Stops it by SIGTERM and asserts that it goes down cleanly.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Mutex;
@@ -93,6 +95,8 @@ impl Tidegate {
     fn launch(&self) -> Result<(), ExitStatus> {
         let config = self.folder.join("tidegate.toml");
         std::fs::write(&config, self.config()).expect("the configuration can be written");
+        // It holds passwords.
+        std::fs::set_permissions(&config, Permissions::from_mode(0o600)).expect("ours to change");
         let mut command = Command::new(&self.builder.program);
         command
             .arg("serve")
