@@ -123,6 +123,151 @@ const SCHEMA: &str = "CREATE DATABASE d; CREATE DATABASE e; USE d;
 const TABLES: [&str; 5] = ["d.a", "d.b", "d.p", "d.c", "e.x"];
 const ALL: [&str; 6] = ["d.a", "d.b", "d.p", "d.c", "e.x", "grants"];
 
+const NOTHING: &[&str] = &[];
+
+/// What is written, and what must have moved.
+const STEPS: &[(&str, &[&str])] = &[
+    ("INSERT INTO d.a (v) VALUES (5)", &["d.a"]),
+    ("UPDATE d.a SET v = v + 1", &["d.a"]),
+    ("UPDATE d.a SET v = v", NOTHING),
+    ("DELETE FROM d.b", &["d.b"]),
+    ("REPLACE INTO e.x VALUES (1, 2)", &["e.x"]),
+    (
+        "BEGIN; INSERT INTO d.a (v) VALUES (6); UPDATE e.x SET v = 9; COMMIT",
+        &["d.a", "e.x"],
+    ),
+    ("BEGIN; INSERT INTO d.a (v) VALUES (6); ROLLBACK", NOTHING),
+    (
+        "BEGIN; INSERT INTO d.a (v) VALUES (6); SAVEPOINT s; INSERT INTO d.b (v) VALUES (6); ROLLBACK TO s; COMMIT",
+        &["d.a"],
+    ),
+    // Cascades: logged by this server.
+    ("DELETE FROM d.p WHERE id = 1", &["d.p", "d.c"]),
+    ("UPDATE d.p SET id = 9 WHERE id = 2", &["d.p", "d.c"]),
+    ("UPDATE d.p SET v = 9 WHERE id = 3", &["d.p"]),
+    // Definitions.
+    ("TRUNCATE d.b", &["d.b"]),
+    ("ALTER TABLE d.b ADD COLUMN w INT", &["d.b"]),
+    ("RENAME TABLE d.b TO d.b2", &["d.b"]),
+    ("RENAME TABLE d.b2 TO d.b", &["d.b"]),
+    ("USE d; CREATE INDEX i ON a (v)", &["d.a"]),
+    (
+        "USE d; ALTER TABLE a DROP INDEX i, ALGORITHM=INPLACE",
+        &["d.a"],
+    ),
+    ("CREATE TABLE e.y AS SELECT * FROM d.a", NOTHING),
+    ("DROP TABLE e.y", NOTHING),
+    (
+        "CREATE TABLE e.y (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (5))",
+        NOTHING,
+    ),
+    ("CREATE VIEW e.v AS SELECT * FROM d.a", NOTHING),
+    (
+        "CREATE TABLE d.a3 LIKE d.a; ALTER TABLE d.a3 REMOVE PARTITIONING; ALTER TABLE d.a COALESCE PARTITION 1",
+        &["d.a"],
+    ),
+    ("OPTIMIZE TABLE d.b", &["d.b"]),
+    ("ANALYZE TABLE d.b", NOTHING),
+    // Triggers and routines.
+    (
+        "CREATE TRIGGER d.t AFTER INSERT ON d.a FOR EACH ROW UPDATE e.x SET v = v + 1",
+        NOTHING,
+    ),
+    ("INSERT INTO d.a (v) VALUES (7)", &["d.a", "e.x"]),
+    (
+        "SET GLOBAL log_bin_trust_function_creators = ON;\nDELIMITER //\nCREATE FUNCTION d.f() RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO d.b (v) VALUES (1); RETURN 1; END//",
+        NOTHING,
+    ),
+    ("SELECT d.f()", &["d.b"]),
+    ("CREATE PROCEDURE d.r() UPDATE d.b SET v = v + 1", NOTHING),
+    ("CALL d.r()", &["d.b"]),
+    // Statements in the log can do anything.
+    (
+        "SET binlog_format = STATEMENT; INSERT INTO d.b (v) VALUES (3)",
+        &ALL,
+    ),
+    (
+        "SET binlog_format = STATEMENT; UPDATE d.a SET v = 3 WHERE id = 1",
+        &ALL,
+    ),
+    // Compressed.
+    (
+        "SET binlog_transaction_compression = ON; UPDATE d.b SET v = v + 1",
+        &["d.b"],
+    ),
+    (
+        "SET binlog_transaction_compression = ON; BEGIN; UPDATE d.b SET v = v + 1; UPDATE d.p SET v = v + 1; COMMIT",
+        &["d.b", "d.p"],
+    ),
+    (
+        "SET binlog_row_value_options = PARTIAL_JSON; UPDATE d.b SET v = v + 1",
+        &["d.b"],
+    ),
+    (
+        "SET binlog_row_image = MINIMAL; UPDATE d.b SET v = v + 1",
+        &["d.b"],
+    ),
+    (
+        "SET binlog_rows_query_log_events = ON; UPDATE d.b SET v = v + 1",
+        &["d.b"],
+    ),
+    (
+        "SET gtid_next = 'AUTOMATIC:blue'; UPDATE d.b SET v = v + 1",
+        &["d.b"],
+    ),
+    // XA: counted when it commits.
+    (
+        "XA START 'x'; UPDATE d.b SET v = v + 1; XA END 'x'; XA PREPARE 'x'",
+        NOTHING,
+    ),
+    ("XA COMMIT 'x'", &["d.b"]),
+    (
+        "XA START 'y'; UPDATE d.b SET v = v + 1; XA END 'y'; XA COMMIT 'y' ONE PHASE",
+        &["d.b"],
+    ),
+    (
+        "XA START 'z'; UPDATE d.b SET v = v + 1; XA END 'z'; XA PREPARE 'z'",
+        NOTHING,
+    ),
+    ("XA ROLLBACK 'z'", NOTHING),
+    (
+        "SET binlog_transaction_compression = ON; XA START 'w'; UPDATE d.b SET v = v + 1; XA END 'w'; XA PREPARE 'w'",
+        NOTHING,
+    ),
+    ("XA COMMIT 'w'", &["d.b"]),
+    // Privileges.
+    ("CREATE USER u IDENTIFIED BY 'x'", &["grants"]),
+    ("GRANT SELECT ON d.* TO u", &["grants"]),
+    ("CREATE ROLE r", &["grants"]),
+    ("GRANT r TO u", &["grants"]),
+    ("SET DEFAULT ROLE r TO u", &["grants"]),
+    ("ALTER USER u IDENTIFIED BY 'y'", &["grants"]),
+    ("SET PASSWORD FOR u = 'z'", &["grants"]),
+    ("RENAME USER u TO u2", &["grants"]),
+    ("REVOKE SELECT ON d.* FROM u2", &["grants"]),
+    ("DROP USER u2", &["grants"]),
+    ("FLUSH PRIVILEGES", &["grants"]),
+    ("UPDATE mysql.db SET Host = Host WHERE 1 = 0", NOTHING),
+    (
+        "INSERT INTO mysql.db (Host, Db, User) VALUES ('h', 'q', 'q')",
+        &["grants"],
+    ),
+    // Without effect.
+    (
+        "CREATE TEMPORARY TABLE d.tmp (a INT); INSERT INTO d.tmp VALUES (1); DROP TEMPORARY TABLE d.tmp",
+        NOTHING,
+    ),
+    ("FLUSH TABLES", NOTHING),
+    ("FLUSH BINARY LOGS", NOTHING),
+    ("INSERT INTO d.b (v) VALUES (4)", &["d.b"]),
+    (
+        "CREATE DATABASE f; CREATE TABLE f.t (a INT); DROP DATABASE f",
+        NOTHING,
+    ),
+    ("USE e; ALTER DATABASE e COLLATE utf8mb4_bin", &["e.x"]),
+    ("DROP DATABASE e", &["e.x"]),
+];
+
 #[tokio::test]
 async fn each_write_moves_exactly_what_it_must() {
     let server = MySql::start(&[]);
@@ -130,149 +275,7 @@ async fn each_write_moves_exactly_what_it_must() {
     let mut follower = Follower::of(&server).await;
     follower.moved(&TABLES).await;
     let epoch = follower.binlog.epoch();
-    let nothing: &[&str] = &[];
-    let steps: &[(&str, &[&str])] = &[
-        ("INSERT INTO d.a (v) VALUES (5)", &["d.a"]),
-        ("UPDATE d.a SET v = v + 1", &["d.a"]),
-        ("UPDATE d.a SET v = v", nothing),
-        ("DELETE FROM d.b", &["d.b"]),
-        ("REPLACE INTO e.x VALUES (1, 2)", &["e.x"]),
-        (
-            "BEGIN; INSERT INTO d.a (v) VALUES (6); UPDATE e.x SET v = 9; COMMIT",
-            &["d.a", "e.x"],
-        ),
-        ("BEGIN; INSERT INTO d.a (v) VALUES (6); ROLLBACK", nothing),
-        (
-            "BEGIN; INSERT INTO d.a (v) VALUES (6); SAVEPOINT s; INSERT INTO d.b (v) VALUES (6); ROLLBACK TO s; COMMIT",
-            &["d.a"],
-        ),
-        // Cascades: logged by this server.
-        ("DELETE FROM d.p WHERE id = 1", &["d.p", "d.c"]),
-        ("UPDATE d.p SET id = 9 WHERE id = 2", &["d.p", "d.c"]),
-        ("UPDATE d.p SET v = 9 WHERE id = 3", &["d.p"]),
-        // Definitions.
-        ("TRUNCATE d.b", &["d.b"]),
-        ("ALTER TABLE d.b ADD COLUMN w INT", &["d.b"]),
-        ("RENAME TABLE d.b TO d.b2", &["d.b"]),
-        ("RENAME TABLE d.b2 TO d.b", &["d.b"]),
-        ("USE d; CREATE INDEX i ON a (v)", &["d.a"]),
-        (
-            "USE d; ALTER TABLE a DROP INDEX i, ALGORITHM=INPLACE",
-            &["d.a"],
-        ),
-        ("CREATE TABLE e.y AS SELECT * FROM d.a", nothing),
-        ("DROP TABLE e.y", nothing),
-        (
-            "CREATE TABLE e.y (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (5))",
-            nothing,
-        ),
-        ("CREATE VIEW e.v AS SELECT * FROM d.a", nothing),
-        (
-            "CREATE TABLE d.a3 LIKE d.a; ALTER TABLE d.a3 REMOVE PARTITIONING; ALTER TABLE d.a COALESCE PARTITION 1",
-            &["d.a"],
-        ),
-        ("OPTIMIZE TABLE d.b", &["d.b"]),
-        ("ANALYZE TABLE d.b", nothing),
-        // Triggers and routines.
-        (
-            "CREATE TRIGGER d.t AFTER INSERT ON d.a FOR EACH ROW UPDATE e.x SET v = v + 1",
-            nothing,
-        ),
-        ("INSERT INTO d.a (v) VALUES (7)", &["d.a", "e.x"]),
-        (
-            "SET GLOBAL log_bin_trust_function_creators = ON;\nDELIMITER //\nCREATE FUNCTION d.f() RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO d.b (v) VALUES (1); RETURN 1; END//",
-            nothing,
-        ),
-        ("SELECT d.f()", &["d.b"]),
-        ("CREATE PROCEDURE d.r() UPDATE d.b SET v = v + 1", nothing),
-        ("CALL d.r()", &["d.b"]),
-        // Statements in the log can do anything.
-        (
-            "SET binlog_format = STATEMENT; INSERT INTO d.b (v) VALUES (3)",
-            &ALL,
-        ),
-        (
-            "SET binlog_format = STATEMENT; UPDATE d.a SET v = 3 WHERE id = 1",
-            &ALL,
-        ),
-        // Compressed.
-        (
-            "SET binlog_transaction_compression = ON; UPDATE d.b SET v = v + 1",
-            &["d.b"],
-        ),
-        (
-            "SET binlog_transaction_compression = ON; BEGIN; UPDATE d.b SET v = v + 1; UPDATE d.p SET v = v + 1; COMMIT",
-            &["d.b", "d.p"],
-        ),
-        (
-            "SET binlog_row_value_options = PARTIAL_JSON; UPDATE d.b SET v = v + 1",
-            &["d.b"],
-        ),
-        (
-            "SET binlog_row_image = MINIMAL; UPDATE d.b SET v = v + 1",
-            &["d.b"],
-        ),
-        (
-            "SET binlog_rows_query_log_events = ON; UPDATE d.b SET v = v + 1",
-            &["d.b"],
-        ),
-        (
-            "SET gtid_next = 'AUTOMATIC:blue'; UPDATE d.b SET v = v + 1",
-            &["d.b"],
-        ),
-        // XA: counted when it commits.
-        (
-            "XA START 'x'; UPDATE d.b SET v = v + 1; XA END 'x'; XA PREPARE 'x'",
-            nothing,
-        ),
-        ("XA COMMIT 'x'", &["d.b"]),
-        (
-            "XA START 'y'; UPDATE d.b SET v = v + 1; XA END 'y'; XA COMMIT 'y' ONE PHASE",
-            &["d.b"],
-        ),
-        (
-            "XA START 'z'; UPDATE d.b SET v = v + 1; XA END 'z'; XA PREPARE 'z'",
-            nothing,
-        ),
-        ("XA ROLLBACK 'z'", nothing),
-        (
-            "SET binlog_transaction_compression = ON; XA START 'w'; UPDATE d.b SET v = v + 1; XA END 'w'; XA PREPARE 'w'",
-            nothing,
-        ),
-        ("XA COMMIT 'w'", &["d.b"]),
-        // Privileges.
-        ("CREATE USER u IDENTIFIED BY 'x'", &["grants"]),
-        ("GRANT SELECT ON d.* TO u", &["grants"]),
-        ("CREATE ROLE r", &["grants"]),
-        ("GRANT r TO u", &["grants"]),
-        ("SET DEFAULT ROLE r TO u", &["grants"]),
-        ("ALTER USER u IDENTIFIED BY 'y'", &["grants"]),
-        ("SET PASSWORD FOR u = 'z'", &["grants"]),
-        ("RENAME USER u TO u2", &["grants"]),
-        ("REVOKE SELECT ON d.* FROM u2", &["grants"]),
-        ("DROP USER u2", &["grants"]),
-        ("FLUSH PRIVILEGES", &["grants"]),
-        ("UPDATE mysql.db SET Host = Host WHERE 1 = 0", nothing),
-        (
-            "INSERT INTO mysql.db (Host, Db, User) VALUES ('h', 'q', 'q')",
-            &["grants"],
-        ),
-        // Without effect.
-        (
-            "CREATE TEMPORARY TABLE d.tmp (a INT); INSERT INTO d.tmp VALUES (1); DROP TEMPORARY TABLE d.tmp",
-            nothing,
-        ),
-        ("FLUSH TABLES", nothing),
-        ("FLUSH BINARY LOGS", nothing),
-        ("INSERT INTO d.b (v) VALUES (4)", &["d.b"]),
-        (
-            "CREATE DATABASE f; CREATE TABLE f.t (a INT); DROP DATABASE f",
-            nothing,
-        ),
-        ("USE e; ALTER DATABASE e COLLATE utf8mb4_bin", &["e.x"]),
-        ("DROP DATABASE e", &["e.x"]),
-    ];
-    for (sql, expected) in steps {
+    for (sql, expected) in STEPS {
         server.run(sql);
         assert_eq!(&follower.moved(&TABLES).await, expected, "{sql}");
     }

@@ -13,6 +13,7 @@ mod failures;
 mod freshness;
 mod harness;
 mod probe;
+mod strict;
 mod views_build;
 mod views_life;
 mod wire;
