@@ -318,8 +318,8 @@ pub enum ChunkReads {
     /// its start to its end: then every chunk saw the same rows.
     #[default]
     Unlocked,
-    /// Locking reads: the chunk equals the base table at exactly its own place in the binary log. Makes writers wait, and a
-    /// writer that meets several chunks' rows in another order can be chosen as the victim of a deadlock.
+    /// Locking reads. Makes writers wait, and a writer that meets a chunk's rows in another order can be chosen as the
+    /// victim of a deadlock: seen within seconds.
     Locking,
 }
 

@@ -156,9 +156,7 @@ fn column_sql(definition: &Definition, column: &StoredColumn) -> String {
 
 /// CREATE TABLE of the storage table. `columns` are the probed ones, in storage order, without `gk`.
 pub fn create_sql(definition: &Definition, columns: &[StoredColumn], table: &str) -> String {
-    let mut parts = vec![format!("{} BINARY(16) NOT NULL", quoted(GROUP_KEY_COLUMN))];
-    parts.extend(columns.iter().map(|column| column_sql(definition, column)));
-    parts.push(format!("PRIMARY KEY ({})", quoted(GROUP_KEY_COLUMN)));
+    let mut parts = parts_sql(definition, columns);
     let dates = columns.iter().filter(|column| {
         definition.keys.iter().any(|key| key.column == column.name)
             && matches!(column.column_type.as_str(), "date" | "datetime")
@@ -172,6 +170,50 @@ pub fn create_sql(definition: &Definition, columns: &[StoredColumn], table: &str
         parts.join(",\n  "),
         TABLE_COMMENT
     )
+}
+
+/// The same table without indexes, temporary: its rows are not logged.
+pub fn create_stage_sql(definition: &Definition, columns: &[StoredColumn], stage: &str) -> String {
+    format!(
+        "CREATE TEMPORARY TABLE {stage} (\n  {}\n) ENGINE=InnoDB",
+        parts_sql(definition, columns).join(",\n  ")
+    )
+}
+
+fn parts_sql(definition: &Definition, columns: &[StoredColumn]) -> Vec<String> {
+    let gk = quoted(GROUP_KEY_COLUMN);
+    let mut parts = vec![format!("{gk} BINARY(16) NOT NULL")];
+    parts.extend(columns.iter().map(|column| column_sql(definition, column)));
+    parts.push(format!("PRIMARY KEY ({gk})"));
+    parts
+}
+
+/// Conditions that part all hashes into about as many equal ranges; hashes are evenly spread.
+pub fn group_key_ranges(parts: u64) -> Vec<String> {
+    let parts = parts.clamp(1, 65_536);
+    let gk = quoted(GROUP_KEY_COLUMN);
+    // The hash is compared by its first two bytes: a bound of two bytes stands before all hashes that begin with them.
+    let bound = |part: u64| part * 65_536 / parts;
+    (0..parts)
+        .map(|part| {
+            let mut sides = Vec::new();
+            if part > 0 {
+                sides.push(format!("{gk} >= X'{:04X}'", bound(part)));
+            }
+            if part + 1 < parts {
+                sides.push(format!("{gk} < X'{:04X}'", bound(part + 1)));
+            }
+            match sides.is_empty() {
+                true => "TRUE".to_owned(),
+                false => sides.join(" AND "),
+            }
+        })
+        .collect()
+}
+
+/// Copies one range of the staging table.
+pub fn copy_sql(stage: &str, table: &str, range: &str) -> String {
+    format!("INSERT INTO {table} SELECT * FROM {stage} WHERE {range}")
 }
 
 /// The comment that marks a table as ours; nothing without it is ever dropped.

@@ -148,3 +148,29 @@ fn variants() {
     )));
     assert!(!can_have_variants(&column("k", "varbinary(3)", None, true)));
 }
+
+#[test]
+fn copies_cover_every_hash_once() {
+    assert_eq!(group_key_ranges(0), ["TRUE"]);
+    assert_eq!(group_key_ranges(1), ["TRUE"]);
+    assert_eq!(
+        group_key_ranges(3),
+        [
+            "`gk` < X'5555'",
+            "`gk` >= X'5555' AND `gk` < X'AAAA'",
+            "`gk` >= X'AAAA'"
+        ]
+    );
+    assert_eq!(group_key_ranges(1 << 40).len(), 65_536);
+    assert_eq!(
+        copy_sql("`t`.`p`", "`t`.`v1_1`", "`gk` < X'55'"),
+        "INSERT INTO `t`.`v1_1` SELECT * FROM `t`.`p` WHERE `gk` < X'55'"
+    );
+}
+
+#[test]
+fn staging_is_temporary_and_has_no_index_but_the_hash() {
+    let sql = create_stage_sql(&definition(), &columns(), "`tidegate`.`p`");
+    assert!(sql.starts_with("CREATE TEMPORARY TABLE `tidegate`.`p` (\n  `gk` BINARY(16) NOT NULL"));
+    assert!(sql.ends_with("PRIMARY KEY (`gk`)\n) ENGINE=InnoDB"));
+}
