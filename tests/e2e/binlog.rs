@@ -282,3 +282,23 @@ async fn each_write_moves_exactly_what_it_must() {
     assert_eq!(follower.binlog.epoch(), epoch);
     assert_eq!(follower.binlog.snapshot().reconnects, 0);
 }
+
+/// Rows longer than a packet, and a transaction that is small only while it is compressed.
+#[tokio::test]
+async fn large_rows_and_transactions_are_followed() {
+    let server = MySql::start(&[]);
+    server.run("CREATE DATABASE d; CREATE TABLE d.big (id INT PRIMARY KEY, v LONGBLOB); CREATE TABLE d.b (id INT PRIMARY KEY)");
+    let mut follower = Follower::of(&server).await;
+    let tables = ["d.big", "d.b"];
+    follower.moved(&tables).await;
+    for sql in [
+        "INSERT INTO d.big VALUES (1, REPEAT('x', 40000000))",
+        "SET binlog_transaction_compression = ON; UPDATE d.big SET v = REPEAT('y', 60000000)",
+    ] {
+        server.run(sql);
+        assert_eq!(follower.moved(&tables).await, ["d.big"], "{sql}");
+        server.run("INSERT INTO d.b SELECT COUNT(*) FROM d.b");
+        assert_eq!(follower.moved(&tables).await, ["d.b"]);
+    }
+    assert_eq!(follower.binlog.snapshot().reconnects, 0);
+}
