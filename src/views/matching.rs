@@ -31,6 +31,8 @@ pub(super) enum Leaf {
     Sum(SumColumns),
     /// Sum divided by count at the printed digits of AVG.
     Average(SumColumns),
+    /// Sum divided by count with the digits that AVG carries and does not print.
+    HiddenAverage(SumColumns),
     /// MIN or MAX of stored extremes or of a stored key.
     Extreme {
         /// MIN or MAX.
@@ -206,7 +208,7 @@ fn leaf(pattern: &Pattern, view: &ReadyView, aggregate: &Aggregate) -> Result<Le
         AggregateFunction::Min | AggregateFunction::Max => {
             extreme(pattern, view, aggregate, stored(function))
         }
-        AggregateFunction::Sum | AggregateFunction::Avg => {
+        AggregateFunction::Sum | AggregateFunction::Avg | AggregateFunction::AvgHidden => {
             let (count, sum) = (
                 stored(MeasureFunction::Count)?,
                 stored(MeasureFunction::Sum)?,
@@ -219,10 +221,13 @@ fn leaf(pattern: &Pattern, view: &ReadyView, aggregate: &Aggregate) -> Result<Le
                 precision,
                 scale,
             };
-            Ok(if aggregate.function == AggregateFunction::Sum {
-                Leaf::Sum(columns)
-            } else {
-                Leaf::Average(columns)
+            Ok(match aggregate.function {
+                AggregateFunction::Avg => Leaf::Average(columns),
+                AggregateFunction::AvgHidden => {
+                    columns.hidden_digits()?;
+                    Leaf::HiddenAverage(columns)
+                }
+                _ => Leaf::Sum(columns),
             })
         }
     }
@@ -257,6 +262,8 @@ const PRECISION_MAX: u8 = 65;
 const SCALE_MAX: u8 = 30;
 /// Digits that AVG adds behind the point (`div_precision_increment`).
 const AVERAGE_DIGITS: u8 = 4;
+/// Digits the server keeps in one word of a DECIMAL: quotients have a multiple of it behind the point.
+const WORD_DIGITS: u8 = 9;
 /// Digits that SUM adds in front of the point.
 const SUM_DIGITS: u8 = 22;
 
@@ -284,6 +291,7 @@ impl Leaf {
             Self::Count { count } => format!("IFNULL(CAST(SUM(`v`.`{count}`) AS SIGNED), 0)"),
             Self::Sum(columns) => columns.sum_sql(),
             Self::Average(columns) => columns.average_sql(),
+            Self::HiddenAverage(columns) => columns.hidden_average_sql(),
             Self::Extreme { function, column } => format!("{function}(`v`.`{column}`)"),
         }
     }
@@ -310,6 +318,33 @@ impl SumColumns {
             self.count,
             self.precision - SUM_DIGITS + AVERAGE_DIGITS,
             self.scale + AVERAGE_DIGITS
+        )
+    }
+
+    /// How many digits behind the point AVG carries: the server divides at whole words, at least four digits beyond the
+    /// argument's scale.
+    fn hidden_digits(&self) -> Result<u8, Refusal> {
+        let held = self.scale.div_ceil(WORD_DIGITS) * WORD_DIGITS;
+        let more = AVERAGE_DIGITS.saturating_sub(held - self.scale);
+        let digits = (held + more).div_ceil(WORD_DIGITS) * WORD_DIGITS;
+        let whole = self.precision - self.scale;
+        // The quotient below has one word more, which must fit as well.
+        if digits + WORD_DIGITS <= SCALE_MAX && whole + digits + WORD_DIGITS <= PRECISION_MAX {
+            Ok(digits)
+        } else {
+            Err(Refusal::StoredType)
+        }
+    }
+
+    /// A quotient with one word more than AVG carries, cut to what AVG carries: no digit of it is rounded.
+    fn hidden_average_sql(&self) -> String {
+        let digits = self.hidden_digits().unwrap_or(WORD_DIGITS);
+        let operand_scale = digits + WORD_DIGITS - AVERAGE_DIGITS;
+        format!(
+            "TRUNCATE(CAST({} AS DECIMAL({}, {operand_scale})) / CAST(SUM(`v`.`{}`) AS SIGNED), {digits})",
+            self.sum_sql(),
+            self.precision - self.scale + operand_scale,
+            self.count
         )
     }
 }

@@ -12,9 +12,7 @@ mod build;
 mod convert;
 mod functions;
 mod rules;
-
-#[cfg(test)]
-mod tests;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,6 +104,9 @@ impl Pattern {
     /// # Errors
     /// The first rule the statement does not meet.
     pub fn new(tree: &SelectTree, table: &Arc<TableSchema>) -> Result<Self, Refusal> {
+        if tree.hint {
+            return Err(Refusal::Hint);
+        }
         build::pattern(&tree.ast, &tree.sample, &tree.literals, table)
     }
 
@@ -196,6 +197,13 @@ impl Pattern {
             .chain(self.order.iter().map(|order| &order.expr))
     }
 
+    fn outer_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        self.projection
+            .iter_mut()
+            .chain(self.having.as_mut())
+            .chain(self.order.iter_mut().map(|order| &mut order.expr))
+    }
+
     /// Whether values of this column are grouped by, so that it matters which of several equal ones is printed.
     pub fn groups_by(&self, column: usize) -> bool {
         let mut found = false;
@@ -226,7 +234,9 @@ pub(super) fn stored_measure(
     let function = match aggregate.function {
         AggregateFunction::CountStar => return Ok(None),
         AggregateFunction::Count => MeasureFunction::Count,
-        AggregateFunction::Sum | AggregateFunction::Avg => MeasureFunction::Sum,
+        AggregateFunction::Sum | AggregateFunction::Avg | AggregateFunction::AvgHidden => {
+            MeasureFunction::Sum
+        }
         AggregateFunction::Min => MeasureFunction::Min,
         AggregateFunction::Max => MeasureFunction::Max,
     };

@@ -81,6 +81,7 @@ refusals! {
     BitAggregate "bit_aggregate" "BIT_AND, BIT_OR, BIT_XOR.",
     FloatAggregate "float_aggregate" "An aggregate of FLOAT or DOUBLE: its value depends on the plan.",
     StringMinMax "string_min_max" "MIN or MAX of a string.",
+    DateMinMax "date_min_max" "MIN or MAX of a DATE column that can be NULL: the server may warn where it groups.",
     AggregateArgument "aggregate_argument" "The argument of an aggregate is not of an exact, total form.",
     NestedAggregate "nested_aggregate" "An aggregate inside an aggregate or in WHERE.",
     AverageInExpression "average_in_expression" "AVG inside an expression, where its hidden digits count.",

@@ -15,5 +15,6 @@ mod harness;
 mod probe;
 mod strict;
 mod views_build;
+mod views_exact;
 mod views_life;
 mod wire;

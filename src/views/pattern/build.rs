@@ -46,6 +46,7 @@ pub(super) fn pattern(
     table.is_eligible()?;
     let (query, select) = select(ast)?;
     refuse_hints(text)?;
+    refuse_bang(text, literals)?;
     let places = Places::new(text, literals)?;
     let from = from(select)?;
     let mut converter = converter(&from, table, &places);
@@ -57,9 +58,18 @@ pub(super) fn pattern(
         in_having: false,
         varying: Varying::default(),
     };
+    let grouped =
+        !matches!(&select.group_by, ast::GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let aggregated = converter.items.iter().any(|item| item.expr.has_aggregate());
+    if !grouped && !aggregated {
+        return Err(Refusal::NoAggregate);
+    }
     let keys = group_keys(&converter, &select.group_by, &mut rules)?;
     let (filters, day_bounds) = filters(&converter, select.selection.as_ref(), &mut rules)?;
     let outer = outer(&converter, query, select, &mut rules)?;
+    if !places.all_named() {
+        return Err(Refusal::LiteralPosition);
+    }
     let total_order = keys
         .iter()
         .flatten()
@@ -72,7 +82,7 @@ pub(super) fn pattern(
     all.values
         .extend(day_bounds.iter().map(|(_, _, slot)| (*slot, Check::Date)));
     let fixed = Fixed::of(text, literals, &all)?;
-    let pattern = Pattern {
+    let mut pattern = Pattern {
         table: Arc::clone(table),
         projection: converter.items.into_iter().map(|item| item.expr).collect(),
         having: outer.having,
@@ -87,9 +97,8 @@ pub(super) fn pattern(
         fixed,
         literal_count: literals.len(),
     };
-    let aggregated = pattern.outer().any(Expr::has_aggregate);
-    if pattern.keys.is_none() && !aggregated {
-        return Err(Refusal::NoAggregate);
+    for expr in pattern.outer_mut() {
+        expr.mark_hidden(false);
     }
     // Arguments that cannot be stored must be known now.
     pattern.generalise()?;
@@ -101,6 +110,20 @@ fn refuse_hints(text: &[u8]) -> Result<(), Refusal> {
         .iter()
         .any(|mark| memchr::memmem::find(text, mark).is_some());
     if hinted { Err(Refusal::Hint) } else { Ok(()) }
+}
+
+/// `!x` binds closer than NOT, which is what the tree makes of it. Every `!` that is neither in a literal nor part of `!=`
+/// counts; one in a name or comment costs no more than the rewrite.
+fn refuse_bang(text: &[u8], literals: &[DigestLiteral]) -> Result<(), Refusal> {
+    for at in memchr::memchr_iter(b'!', text) {
+        let in_literal = literals
+            .iter()
+            .any(|literal| (literal.start as usize..literal.end as usize).contains(&at));
+        if !in_literal && text.get(at + 1) != Some(&b'=') {
+            return Err(Refusal::Operator);
+        }
+    }
+    Ok(())
 }
 
 fn converter<'a>(from: &From<'a>, table: &'a TableSchema, places: &'a Places<'a>) -> Converter<'a> {
@@ -237,10 +260,15 @@ fn items(converter: &Converter<'_>, projection: &[ast::SelectItem]) -> Result<Ve
                 alias: None,
                 expr: converter.expr(expr, Clause::Select)?,
             }),
-            ast::SelectItem::ExprWithAlias { expr, alias } => Ok(Item {
-                alias: Some(alias.value.clone()),
-                expr: converter.expr(expr, Clause::Select)?,
-            }),
+            ast::SelectItem::ExprWithAlias { expr, alias } => {
+                // An alias may be a string, which the digest takes for a literal.
+                let place = alias.span.start;
+                converter.places.at(place.line, place.column);
+                Ok(Item {
+                    alias: Some(alias.value.clone()),
+                    expr: converter.expr(expr, Clause::Select)?,
+                })
+            }
             ast::SelectItem::ExprWithAliases { .. } => Err(Refusal::NotSelect),
             ast::SelectItem::QualifiedWildcard(..) | ast::SelectItem::Wildcard(_) => {
                 Err(Refusal::Wildcard)

@@ -8,8 +8,12 @@ use crate::views::refusal::Refusal;
 pub enum Check {
     /// A plain number.
     Number,
-    /// A plain number, or a string that is nothing but one.
-    NumberOrDigits,
+    /// A plain integer, or a string that is nothing but one; not negative beside an unsigned column, where the server's
+    /// answer depends on its plan.
+    Integer {
+        /// The column is unsigned.
+        unsigned: bool,
+    },
     /// A year of four digits.
     Year,
     /// One quoted string.
@@ -52,9 +56,11 @@ impl Check {
     pub fn literal(self, bytes: &[u8]) -> Result<(), Refusal> {
         match self {
             Self::Number => met(is_number(bytes), Refusal::LiteralType),
-            Self::NumberOrDigits => {
-                let met_by = is_number(bytes) || string_content(bytes).is_some_and(is_short_number);
-                met(met_by, Refusal::LiteralType)
+            Self::Integer { unsigned } => {
+                let content = string_content(bytes);
+                let spaced = content.is_some_and(|inner| inner.contains(&b' '));
+                let integer = is_integer(content.unwrap_or(bytes), unsigned);
+                met(integer && !spaced, Refusal::LiteralType)
             }
             Self::Year => met(is_year(bytes), Refusal::LiteralType),
             Self::Text => met(string_content(bytes).is_some(), Refusal::LiteralType),
@@ -72,9 +78,12 @@ impl Check {
     /// The rule that the value does not meet.
     pub fn parameter(self, value: &ParameterValue<'_>) -> Result<(), Refusal> {
         match (self, value) {
-            (Self::Number | Self::NumberOrDigits, ParameterValue::Int(_)) => Ok(()),
-            (Self::NumberOrDigits, ParameterValue::Bytes(bytes)) => {
-                met(is_short_number(bytes), Refusal::LiteralType)
+            (Self::Number, ParameterValue::Int(_)) => Ok(()),
+            (Self::Number, ParameterValue::Bytes(bytes)) => {
+                met(is_number(bytes), Refusal::LiteralType)
+            }
+            (Self::Integer { unsigned }, ParameterValue::Int(value)) => {
+                met(!unsigned || *value >= 0, Refusal::LiteralType)
             }
             (Self::Year, ParameterValue::Int(year)) => {
                 met((1901..=2155).contains(year), Refusal::LiteralType)
@@ -111,8 +120,8 @@ fn met(holds: bool, refusal: Refusal) -> Result<(), Refusal> {
 
 /// Most digits of a number that is taken: more could pass the limits of DECIMAL.
 const NUMBER_BYTES_MAX: usize = 40;
-/// Most digits of a number in quotes: compared as DOUBLE in places, so that only exactly held ones are taken.
-const QUOTED_NUMBER_BYTES_MAX: usize = 15;
+/// Most digits of an integer that is taken: all of them fit every integer type the server compares in.
+const INTEGER_BYTES_MAX: usize = 15;
 
 /// `12`, `1.50`, `.5`, `-3`: an exact number without exponent.
 fn is_number(bytes: &[u8]) -> bool {
@@ -125,12 +134,13 @@ fn is_unsigned_number(bytes: &[u8]) -> bool {
     digits > 0 && points <= 1 && digits + points == bytes.len() && bytes.len() <= NUMBER_BYTES_MAX
 }
 
-fn is_short_number(bytes: &[u8]) -> bool {
-    let unsigned = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    unsigned.len() <= QUOTED_NUMBER_BYTES_MAX
-        && is_unsigned_number(unsigned)
-        && unsigned.first().is_some_and(u8::is_ascii_digit)
-        && unsigned.last().is_some_and(u8::is_ascii_digit)
+fn is_integer(bytes: &[u8], unsigned: bool) -> bool {
+    let (digits, _) = skip_sign(bytes);
+    let negative = bytes.first() == Some(&b'-');
+    !digits.is_empty()
+        && digits.len() <= INTEGER_BYTES_MAX
+        && digits.iter().all(u8::is_ascii_digit)
+        && !(unsigned && negative)
 }
 
 fn is_year(bytes: &[u8]) -> bool {
@@ -279,10 +289,27 @@ mod tests {
         for bad in ["", "1e5", "0x1F", "'1'", "1.2.3", ".", "?", "--1"] {
             assert!(Check::Number.literal(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert_eq!(Check::NumberOrDigits.literal(b"'12.50'"), Ok(()));
-        assert!(Check::NumberOrDigits.literal(b"'12abc'").is_err());
-        assert!(Check::NumberOrDigits.literal(b"' 12'").is_err());
-        assert!(Check::NumberOrDigits.literal(b"'1e3'").is_err());
+        let signed = Check::Integer { unsigned: false };
+        let unsigned = Check::Integer { unsigned: true };
+        for good in ["12", "-12", "- 12", "'12'", "'-12'", "0"] {
+            assert_eq!(signed.literal(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "'12abc'",
+            "' 12'",
+            "'- 12'",
+            "'1e3'",
+            "1.5",
+            "'1.5'",
+            "1234567890123456",
+            "''",
+            "-",
+        ] {
+            assert!(signed.literal(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(unsigned.literal(b"7"), Ok(()));
+        assert!(unsigned.literal(b"-7").is_err() && unsigned.literal(b"'-7'").is_err());
+        assert!(unsigned.parameter(&ParameterValue::Int(-1)).is_err());
     }
 
     #[test]

@@ -477,7 +477,7 @@ impl Converter<'_> {
 /// The rule that keeps it out.
 pub fn identifier(ident: &ast::Ident) -> Result<&str, Refusal> {
     match ident.quote_style {
-        None if ident.value.starts_with('@') => Err(Refusal::Variable),
+        _ if ident.value.starts_with('@') => Err(Refusal::Variable),
         None | Some('`') => Ok(&ident.value),
         Some(_) => Err(Refusal::UnknownColumn),
     }

@@ -1,7 +1,7 @@
 //! The expressions a pattern is made of, and how they print. A closed language: what has no form here is refused before.
 //! Prints only its own forms; bytes of the client appear as literals only.
 
-use super::functions::Function;
+use super::functions::{Family, Function};
 use super::literal::Literal;
 use crate::views::refusal::Refusal;
 
@@ -90,8 +90,10 @@ pub enum AggregateFunction {
     Count,
     /// SUM(x).
     Sum,
-    /// AVG(x).
+    /// AVG(x) as it prints.
     Avg,
+    /// AVG(x) with the digits that do not print: inside rounding functions and comparisons.
+    AvgHidden,
     /// MIN(x).
     Min,
     /// MAX(x).
@@ -356,6 +358,54 @@ impl Expr {
         visit(self);
         for part in self.parts() {
             part.walk(visit);
+        }
+    }
+
+    /// Marks every AVG whose hidden digits count: those inside a rounding function or a comparison.
+    pub fn mark_hidden(&mut self, hidden: bool) {
+        let inside = hidden
+            || match self {
+                Self::Call(function, _) => function.family == Family::Number,
+                Self::Infix(operator, ..) => !operator.is_logical(),
+                Self::InList { .. } | Self::Between { .. } => true,
+                _ => false,
+            };
+        match self {
+            Self::Aggregate(aggregate) => {
+                if hidden && aggregate.function == AggregateFunction::Avg {
+                    aggregate.function = AggregateFunction::AvgHidden;
+                }
+            }
+            Self::Column(_) | Self::Literal(_) | Self::DayBound { .. } => {}
+            Self::Call(_, arguments) => {
+                for argument in arguments {
+                    argument.mark_hidden(inside);
+                }
+            }
+            Self::Infix(_, left, right) => {
+                left.mark_hidden(inside);
+                right.mark_hidden(inside);
+            }
+            Self::Extract(_, operand)
+            | Self::Not(operand)
+            | Self::Negative(operand)
+            | Self::IsNull { operand, .. }
+            | Self::InList { operand, .. }
+            | Self::Between { operand, .. }
+            | Self::Like { operand, .. } => operand.mark_hidden(inside),
+            Self::Case {
+                operand,
+                branches,
+                otherwise,
+            } => {
+                for part in operand.iter_mut().chain(otherwise) {
+                    part.mark_hidden(inside);
+                }
+                for (when, then) in branches {
+                    when.mark_hidden(inside);
+                    then.mark_hidden(inside);
+                }
+            }
         }
     }
 

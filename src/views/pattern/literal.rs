@@ -1,7 +1,8 @@
 //! Literals of one statement text: where they stand, and which of them may vary.
 //! Reads bytes only; never decides where a literal may stand.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use super::check::{Check, skip_sign};
 use crate::sql::{Literal as DigestLiteral, LiteralKind};
@@ -204,11 +205,28 @@ impl Varying {
                 .filter(|list| list.kind == LiteralKind::List)
                 .ok_or(Refusal::OtherLiterals)?
                 .bytes(text);
-            for (element, (start, end)) in elements(list)
-                .ok_or(Refusal::LiteralType)?
-                .into_iter()
-                .enumerate()
+            let parts = elements(list).ok_or(Refusal::LiteralType)?;
+            // A list of numbers and strings is compared in ways that depend on the server's plan.
+            let quoted = parts
+                .iter()
+                .filter(|(start, _)| matches!(list.get(*start), Some(b'\'' | b'"')))
+                .count();
+            if quoted > 0 && quoted < parts.len() && *check != Check::Text {
+                return Err(Refusal::LiteralType);
+            }
+            // Beside an indexed DATE column the server reads such parameters as numbers when it looks at ranges, and warns.
+            let moments = !matches!(
+                check,
+                Check::Number | Check::Integer { .. } | Check::Text | Check::Year
+            );
+            if moments
+                && parts
+                    .iter()
+                    .any(|(start, _)| list.get(*start) == Some(&b'?'))
             {
+                return Err(Refusal::ParameterPosition);
+            }
+            for (element, (start, end)) in parts.into_iter().enumerate() {
                 let element = u16::try_from(element).map_err(|_too_many| Refusal::LiteralType)?;
                 let slot = Slot {
                     literal: *literal,
@@ -315,6 +333,8 @@ pub struct Places<'a> {
     literals: &'a [DigestLiteral],
     /// By the first byte behind a folded sign.
     by_offset: HashMap<u64, (Slot, &'a [u8])>,
+    /// The places the tree has been seen to name.
+    named: RefCell<HashSet<Slot>>,
 }
 
 impl<'a> Places<'a> {
@@ -348,13 +368,29 @@ impl<'a> Places<'a> {
             text,
             literals,
             by_offset,
+            named: RefCell::default(),
         })
     }
 
     /// The value at a place of the tree, with its bytes; a folded sign is among them.
     pub fn at(&self, line: u64, column: u64) -> Option<(Slot, &'a [u8])> {
         let offset = column.checked_sub(1).filter(|_| line == 1)?;
-        self.by_offset.get(&offset).copied()
+        let found = self.by_offset.get(&offset).copied()?;
+        self.named.borrow_mut().insert(found.0);
+        Some(found)
+    }
+
+    /// Whether the tree has named every value of the text. One that it has not named was lost in parsing: the second of
+    /// `'a' 'b'` becomes part of the first there.
+    pub fn all_named(&self) -> bool {
+        let named = self.named.borrow();
+        self.by_offset
+            .values()
+            .all(|(slot, _)| named.contains(slot))
+            && self
+                .literals
+                .iter()
+                .all(|literal| literal.kind != LiteralKind::Rows)
     }
 
     /// The byte at a place of the tree.

@@ -5,6 +5,7 @@ use super::check::{Check, plain_content};
 use super::expression::{Aggregate, AggregateFunction, Expr, Operator};
 use super::functions::{Family, Function, Returns};
 use super::literal::{Literal, Shape, Varying};
+use super::scale;
 use crate::views::refusal::Refusal;
 use crate::views::schema::{ColumnType, TableSchema};
 
@@ -49,34 +50,6 @@ pub enum Place {
     Outer,
 }
 
-/// How many digits behind the point the values of an expression carry in memory; a quotient's hidden digits depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scale {
-    /// Zero or NULL: any.
-    Any,
-    /// Always this many.
-    Is(u32),
-    /// It depends on the row.
-    Mixed,
-}
-
-impl Scale {
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Any, same) | (same, Self::Any) => same,
-            (one, two) if one == two => one,
-            _ => Self::Mixed,
-        }
-    }
-
-    fn combined(self, other: Self, combine: fn(u32, u32) -> u32) -> Self {
-        match (self, other) {
-            (Self::Is(one), Self::Is(two)) => Self::Is(combine(one, two)),
-            _ => Self::Mixed,
-        }
-    }
-}
-
 /// Checks the expressions of one pattern.
 #[derive(Debug)]
 pub struct Rules<'a> {
@@ -92,6 +65,9 @@ pub struct Rules<'a> {
     /// The literals that may vary, and what each must be.
     pub varying: Varying,
 }
+
+/// Digits that every AVG prints behind the point at least.
+const AVERAGE_DIGITS_MIN: u32 = 4;
 
 type Checked = Result<Kind, Refusal>;
 
@@ -129,7 +105,7 @@ impl Rules<'_> {
             } if place == Place::Row || place == Place::Outer => {
                 for (when, _) in branches {
                     match operand {
-                        Some(operand) => self.compare(operand, when, place)?,
+                        Some(operand) => self.compare(operand, when, place, false)?,
                         None => self.condition(when, place)?,
                     }
                 }
@@ -237,7 +213,14 @@ impl Rules<'_> {
         };
         let mut kind = Kind::Null;
         for value in values {
-            kind = either(kind, self.value(value, place)?)?;
+            let next = self.value(value, place)?;
+            // IFNULL(AVG(x), 0) prints as AVG(x) does.
+            let zero = matches!(value, Expr::Literal(literal) if literal.is_zero());
+            kind = match (kind, next) {
+                (Kind::Null, Kind::Average) if function.name != "IF" => Kind::Average,
+                (Kind::Average, _) if zero && function.name != "NULLIF" => Kind::Average,
+                _ => either(kind, next)?,
+            };
         }
         Ok(kind)
     }
@@ -249,13 +232,24 @@ impl Rules<'_> {
         place: Place,
     ) -> Checked {
         let (operand, digits) = arguments.split_first().ok_or(Refusal::Function)?;
-        let kind = number(self.value(operand, place)?)?;
-        if let Some(digits) = digits.first() {
-            let Expr::Literal(literal) = digits else {
-                return Err(Refusal::Function);
-            };
-            small_number(literal, 30)?;
-        }
+        let digits = match digits.first() {
+            None => None,
+            Some(Expr::Literal(digits)) => Some(small_number(digits, 30)?),
+            Some(_) => return Err(Refusal::Function),
+        };
+        let kind = self.value(operand, place)?;
+        let kind = if kind == Kind::Average {
+            // Rounding AVG itself sees its hidden digits; a function between the two may not. Beyond the printed digits the
+            // result is cut again.
+            let rounds = matches!(function.name, "ROUND" | "TRUNCATE" | "FORMAT");
+            let directly = matches!(operand, Expr::Aggregate(_));
+            if !rounds || !directly || digits.unwrap_or(0) > AVERAGE_DIGITS_MIN {
+                return Err(Refusal::AverageInExpression);
+            }
+            Kind::Decimal
+        } else {
+            number(kind)?
+        };
         Ok(if function.returns == Returns::Text {
             Kind::Text
         } else {
@@ -289,7 +283,7 @@ impl Rules<'_> {
             });
         }
         for operand in [left, right] {
-            self.scales_are_stable(operand)?;
+            scale::scales_are_stable(self.table, operand)?;
         }
         Ok(Kind::Decimal)
     }
@@ -308,81 +302,6 @@ impl Rules<'_> {
         }
     }
 
-    fn scales_are_stable(&self, operand: &Expr) -> Result<(), Refusal> {
-        let mut stable = true;
-        operand.walk(&mut |part| {
-            if let Expr::Aggregate(Aggregate {
-                argument: Some(argument),
-                function,
-            }) = part
-                && *function != AggregateFunction::Count
-            {
-                stable &= self.scale(argument) != Scale::Mixed;
-            }
-        });
-        if stable {
-            Ok(())
-        } else {
-            Err(Refusal::ScaleUnstable)
-        }
-    }
-
-    fn scale(&self, expr: &Expr) -> Scale {
-        match expr {
-            Expr::Column(column) => match self.table.columns.get(*column).map(|c| c.column_type) {
-                Some(ColumnType::Int { .. }) => Scale::Is(0),
-                Some(ColumnType::Decimal { scale, .. }) => Scale::Is(u32::from(scale)),
-                _ => Scale::Mixed,
-            },
-            Expr::Literal(literal) if literal.is_zero() || literal.shape == Shape::Null => {
-                Scale::Any
-            }
-            Expr::Literal(literal) => Scale::Is(literal.scale()),
-            Expr::Negative(operand) => self.scale(operand),
-            Expr::Infix(Operator::Multiply, left, right) => self
-                .exact_scale(left)
-                .combined(self.exact_scale(right), |one, two| one + two),
-            Expr::Infix(operator, left, right) if operator.is_arithmetic() => self
-                .exact_scale(left)
-                .combined(self.exact_scale(right), u32::max),
-            Expr::Case {
-                branches,
-                otherwise,
-                ..
-            } => branches
-                .iter()
-                .map(|(_, then)| then)
-                .chain(otherwise.as_deref())
-                .fold(Scale::Any, |scale, part| scale.or(self.scale(part))),
-            Expr::Call(function, arguments) => {
-                let values = match function.name {
-                    "IF" => arguments.get(1..),
-                    "IFNULL" | "COALESCE" => Some(arguments.as_slice()),
-                    "NULLIF" | "ABS" => arguments.get(..1),
-                    _ => None,
-                };
-                values.map_or(Scale::Is(0), |values| {
-                    values
-                        .iter()
-                        .fold(Scale::Any, |scale, part| scale.or(self.scale(part)))
-                })
-            }
-            // Conditions and date parts are integers.
-            _ => Scale::Is(0),
-        }
-    }
-
-    /// As `scale`, but a zero inside arithmetic has the digits it is written with.
-    fn exact_scale(&self, expr: &Expr) -> Scale {
-        match expr {
-            Expr::Literal(literal) if literal.shape == Shape::Number => Scale::Is(literal.scale()),
-            _ => match self.scale(expr) {
-                Scale::Any => Scale::Mixed,
-                scale => scale,
-            },
-        }
-    }
-
     fn aggregate(&mut self, aggregate: &Aggregate) -> Checked {
         let Some(argument) = aggregate.argument.as_deref() else {
             return Ok(INT);
@@ -397,29 +316,34 @@ impl Rules<'_> {
                 let Expr::Column(column) = argument else {
                     return Err(Refusal::AggregateArgument);
                 };
-                let column_type = self
-                    .table
-                    .columns
-                    .get(*column)
-                    .ok_or(Refusal::UnknownColumn)?
-                    .column_type;
-                if column_type == ColumnType::Timestamp {
-                    return Err(Refusal::TimestampColumn);
-                }
-                column_type.allows_min_max()?;
-                kind_of(column_type)
+                self.extreme(*column)
             }
-            AggregateFunction::Sum | AggregateFunction::Avg => {
+            AggregateFunction::Sum | AggregateFunction::Avg | AggregateFunction::AvgHidden => {
                 self.summed(argument)?;
                 if aggregate.function == AggregateFunction::Sum {
                     return Ok(Kind::Decimal);
                 }
-                if self.scale(argument) == Scale::Mixed {
+                if !scale::is_stable(self.table, argument) {
                     return Err(Refusal::ScaleUnstable);
                 }
                 Ok(Kind::Average)
             }
         }
+    }
+
+    fn extreme(&self, column: usize) -> Checked {
+        let column = self
+            .table
+            .columns
+            .get(column)
+            .ok_or(Refusal::UnknownColumn)?;
+        match column.column_type {
+            ColumnType::Timestamp => return Err(Refusal::TimestampColumn),
+            // 9.7 warns of '0000-00-00' when it groups such NULLs in a temporary table.
+            ColumnType::Date if column.nullable => return Err(Refusal::DateMinMax),
+            column_type => column_type.allows_min_max()?,
+        }
+        kind_of(column.column_type)
     }
 
     fn summed(&mut self, argument: &Expr) -> Result<(), Refusal> {
@@ -446,7 +370,7 @@ impl Rules<'_> {
             } => {
                 for (when, then) in branches {
                     match operand {
-                        Some(operand) => self.compare(operand, when, Place::Row)?,
+                        Some(operand) => self.compare(operand, when, Place::Row, false)?,
                         None => self.condition(when, Place::Row)?,
                     }
                     self.counted(then)?;
@@ -476,23 +400,24 @@ impl Rules<'_> {
             }
             Expr::Not(operand) => self.condition(operand, place),
             Expr::Infix(operator, left, right) if !operator.is_arithmetic() => {
-                self.compare(left, right, place)
+                let ranged = !matches!(
+                    operator,
+                    Operator::Equal | Operator::NotEqual | Operator::NullSafeEqual
+                );
+                self.compare(left, right, place, ranged)
             }
-            Expr::IsNull { operand, .. } => match self.operand(operand, place)? {
-                Kind::Average => Err(Refusal::AverageInExpression),
-                _ => Ok(()),
-            },
+            Expr::IsNull { operand, .. } => self.operand(operand, place).map(|_| ()),
             Expr::InList { operand, list, .. } => self.in_list(operand, list, place),
             Expr::Between {
                 operand, low, high, ..
             } => [low, high]
                 .into_iter()
-                .try_for_each(|bound| self.compare_literal(operand, bound, place)),
+                .try_for_each(|bound| self.compare_literal(operand, bound, place, true)),
             Expr::Like {
                 operand, pattern, ..
             } => match self.operand(operand, place)? {
                 Kind::Text if place == Place::Filter => {
-                    self.compare_literal(operand, pattern, place)
+                    self.compare_literal(operand, pattern, place, false)
                 }
                 _ => Err(Refusal::PredicateForm),
             },
@@ -515,7 +440,13 @@ impl Rules<'_> {
         self.value(expr, place)
     }
 
-    fn compare(&mut self, left: &Expr, right: &Expr, place: Place) -> Result<(), Refusal> {
+    fn compare(
+        &mut self,
+        left: &Expr,
+        right: &Expr,
+        place: Place,
+        ranged: bool,
+    ) -> Result<(), Refusal> {
         match (is_constant(left), is_constant(right)) {
             (true, true) => {
                 for side in [left, right] {
@@ -523,8 +454,8 @@ impl Rules<'_> {
                 }
                 Ok(())
             }
-            (false, true) => self.compare_literal(left, right, place),
-            (true, false) => self.compare_literal(right, left, place),
+            (false, true) => self.compare_literal(left, right, place, ranged),
+            (true, false) => self.compare_literal(right, left, place, ranged),
             (false, false) => {
                 let kinds = [self.operand(left, place)?, self.operand(right, place)?];
                 let comparable = match kinds {
@@ -546,12 +477,12 @@ impl Rules<'_> {
 
     /// IN (..). Where its values may vary the list may have any length: the digest folds it into one literal.
     fn in_list(&mut self, operand: &Expr, list: &[Expr], place: Place) -> Result<(), Refusal> {
-        let check = self.check_beside(operand, place)?;
+        let check = self.check_beside(operand, place, false)?;
         let varies = place == Place::Filter || place == Place::Outer && self.in_having;
         if !varies {
             return list
                 .iter()
-                .try_for_each(|item| self.compare_literal(operand, item, place));
+                .try_for_each(|item| self.compare_literal(operand, item, place, false));
         }
         let mut whole = None;
         for (at, item) in list.iter().enumerate() {
@@ -577,14 +508,22 @@ impl Rules<'_> {
     }
 
     /// What a literal must be to be compared with an operand.
-    fn check_beside(&mut self, operand: &Expr, place: Place) -> Result<Check, Refusal> {
+    fn check_beside(
+        &mut self,
+        operand: &Expr,
+        place: Place,
+        ranged: bool,
+    ) -> Result<Check, Refusal> {
         match self.operand(operand, place)? {
             Kind::Int { .. } | Kind::Decimal if place == Place::Outer => Ok(Check::Number),
-            Kind::Int { .. } | Kind::Decimal => Ok(Check::NumberOrDigits),
+            Kind::Int { unsigned } => Ok(Check::Integer { unsigned }),
+            Kind::Decimal => Ok(Check::Number),
+            // As an equal of a DATE a literal with a time of day warns.
+            Kind::Date if !ranged => Ok(Check::DayStart),
             Kind::Date | Kind::Datetime => Ok(Check::Date),
             Kind::Year => Ok(Check::Year),
             Kind::Text | Kind::Member => Ok(Check::Text),
-            Kind::Average => Err(Refusal::AverageInExpression),
+            Kind::Average => Ok(Check::Number),
             Kind::Time | Kind::Null => Err(Refusal::LiteralType),
         }
     }
@@ -594,14 +533,15 @@ impl Rules<'_> {
         operand: &Expr,
         constant: &Expr,
         place: Place,
+        ranged: bool,
     ) -> Result<(), Refusal> {
-        let check = self.check_beside(operand, place)?;
+        let check = self.check_beside(operand, place, ranged)?;
         match constant {
             Expr::Literal(literal) => self.literal(literal, check, place),
             // A sign that is not part of the literal: the number behind it shapes the query.
             Expr::Negative(inner) => match (inner.as_ref(), check) {
-                (Expr::Literal(literal), Check::Number | Check::NumberOrDigits) => {
-                    Check::Number.literal(literal.text.as_bytes())
+                (Expr::Literal(literal), Check::Number | Check::Integer { unsigned: false }) => {
+                    check.literal(literal.text.as_bytes())
                 }
                 _ => Err(Refusal::LiteralType),
             },
@@ -610,7 +550,7 @@ impl Rules<'_> {
     }
 
     fn literal(&mut self, literal: &Literal, check: Check, place: Place) -> Result<(), Refusal> {
-        let counts_as_number = matches!(check, Check::Number | Check::NumberOrDigits);
+        let counts_as_number = matches!(check, Check::Number | Check::Integer { .. });
         if literal.prefix.is_some() && check != Check::Date {
             return Err(Refusal::LiteralType);
         }
@@ -681,8 +621,6 @@ fn constant(literal: &Literal, place: Place) -> Checked {
 fn kind_of(column_type: ColumnType) -> Checked {
     Ok(match column_type {
         ColumnType::Int { unsigned, .. } => Kind::Int { unsigned },
-        // An unsigned DECIMAL is marked like an unsigned integer wherever arithmetic could leave its range.
-        ColumnType::Decimal { unsigned: true, .. } => Kind::Int { unsigned: true },
         ColumnType::Decimal { .. } => Kind::Decimal,
         ColumnType::Date => Kind::Date,
         ColumnType::Datetime { .. } => Kind::Datetime,
@@ -734,7 +672,7 @@ fn day_argument(function: &Function, rest: &[Expr]) -> Result<(), Refusal> {
         _ => return Err(Refusal::Function),
     };
     if function.name != "DATE_FORMAT" {
-        return small_number(literal, 7);
+        return small_number(literal, 7).map(|_| ());
     }
     match literal.shape {
         Shape::Text => {}
@@ -762,11 +700,11 @@ fn day_argument(function: &Function, rest: &[Expr]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn small_number(literal: &Literal, most: u32) -> Result<(), Refusal> {
+fn small_number(literal: &Literal, most: u32) -> Result<u32, Refusal> {
     match literal.shape {
         Shape::Parameter(_) => Err(Refusal::ParameterPosition),
         Shape::Number => match literal.text.parse::<u32>() {
-            Ok(number) if number <= most => Ok(()),
+            Ok(number) if number <= most => Ok(number),
             _ => Err(Refusal::Function),
         },
         _ => Err(Refusal::Function),
