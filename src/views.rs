@@ -34,9 +34,6 @@ pub mod shadow;
 pub mod snapshot;
 pub mod storage;
 
-#[cfg(test)]
-mod tests;
-
 use crate::backend::control::Control;
 use crate::backend::probe::SharedCapabilities;
 use crate::binlog::{Binlog, GateError};

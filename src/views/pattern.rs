@@ -14,6 +14,9 @@ mod functions;
 mod rules;
 mod scale;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
