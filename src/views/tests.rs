@@ -173,6 +173,7 @@ fn env(changes: &[(usize, &str)]) -> SessionEnv {
         "0",
         "1000",
         "utf8mb4_0900_ai_ci",
+        "3d27f50a-e4ae-11f1-845f-02fc00000001",
     ];
     // What the row has beyond these is of no interest here.
     row.resize(crate::sql::env::COLUMNS, "x");
