@@ -13,7 +13,7 @@ use tidegate::protocol::relay::{Event, Expect, ResponseMachine};
 use tidegate::protocol::response::{EofPacket, OkPacket};
 use tidegate::protocol::{capability, status};
 use tidegate::sql::env::{COLUMNS, SessionEnv};
-use tidegate::sql::{DigestScratch, LexMode, StatementCache};
+use tidegate::sql::{DigestScratch, LexMode, LocalStatements, StatementCache};
 
 struct Counting;
 
@@ -210,4 +210,24 @@ fn asking_the_cache_about_what_it_does_not_take() {
             assert_eq!(skip.map_err(Skip::label), Err(expected));
         });
     }
+}
+
+#[test]
+fn the_digest_of_a_known_statement() {
+    let mut scratch = DigestScratch::new(2048);
+    let mut local = LocalStatements::new(StatementCache::new(100), 100);
+    let texts = [
+        "SELECT c FROM sbtest1 WHERE id = 5",
+        "SELECT a, `b`, COUNT(*) FROM q.t JOIN u USING (k) WHERE c IN (1, 2, -3, NULL) AND d = 'it''s' GROUP BY 1, a ORDER BY 2",
+        "INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y'), (3, NULL)",
+        "SELECT /*+ INDEX(t k) */ a FROM t /* app='x' */ LIMIT 5, 10",
+        "SET @a = 1, NAMES utf8mb4",
+        "SELECT 'never closed",
+    ];
+    assert_steady("digest and known statement", || {
+        for text in texts {
+            scratch.run(text.as_bytes(), LexMode::default());
+            black_box(local.get(&scratch, text.as_bytes()));
+        }
+    });
 }

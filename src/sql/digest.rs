@@ -121,6 +121,9 @@ const UNARY: u16 = 0xF00B;
 const AT: u16 = 0xF00C;
 const OTHER: u16 = 0xF00F;
 
+/// Names are copied by blocks of this many bytes.
+const COPY_BYTES: usize = 16;
+
 /// Longest integer that the server can take for an ordinal (`ORDER BY 1`); longer ones are decimals to it.
 const ORDINAL_BYTES_MAX: usize = 18;
 
@@ -172,6 +175,7 @@ impl DigestScratch {
         self.by_lists = 0;
         self.in_hint = false;
         self.semicolon = false;
+        self.notes.non_ascii = !bytes.is_ascii();
         let mut lexer = Lexer::new(bytes, mode);
         loop {
             let token = lexer.next_token();
@@ -186,7 +190,6 @@ impl DigestScratch {
         self.comment = lexer.comment;
         self.notes.version_comment = lexer.saw_version_comment;
         self.notes.empty = self.tokens.is_empty();
-        self.notes.non_ascii = self.notes.non_ascii_name || !bytes.is_ascii();
         if self.text.last() == Some(&b' ') {
             self.text.pop();
         }
@@ -271,6 +274,21 @@ impl DigestScratch {
         }
     }
 
+    /// As `push`, of a length that the compiler knows.
+    #[inline]
+    fn put<const N: usize>(&mut self, code: u16, printed: &[u8; N], start: u32) {
+        if self.notes.truncated || self.text.len() + N > self.text_bytes_max {
+            self.notes.truncated = true;
+            return;
+        }
+        self.tokens.push(Printed {
+            code,
+            text_start: self.text.len() as u32,
+            start,
+        });
+        self.text.extend_from_slice(printed);
+    }
+
     #[inline]
     fn push(&mut self, code: u16, printed: &[u8], start: u32) {
         if self.notes.truncated || self.text.len() + printed.len() > self.text_bytes_max {
@@ -304,7 +322,7 @@ impl DigestScratch {
         if self.semicolon && token.kind != Semicolon {
             self.semicolon = false;
             self.notes.multi_statement = true;
-            self.push(OTHER, b"; ", token.start);
+            self.put(OTHER, b"; ", token.start);
         }
         match token.kind {
             Keyword => self.keyword(token),
@@ -316,18 +334,18 @@ impl DigestScratch {
             Hostname => self.value(token, LiteralKind::Name, 0),
             Introducer => {
                 self.notes.introducer = true;
-                self.push(OTHER, b"(_charset) ", token.start);
+                self.put(OTHER, b"(_charset) ", token.start);
             }
             LeftParen => {
                 self.depth += 1;
                 self.set_by(false);
-                self.push(LEFT, b"( ", token.start);
+                self.put(LEFT, b"( ", token.start);
             }
             RightParen => self.right_paren(token),
-            Comma => self.push(COMMA, b", ", token.start),
-            Plus => self.push(if self.in_hint { OTHER } else { SIGN }, b"+ ", token.start),
-            Minus => self.push(if self.in_hint { OTHER } else { SIGN }, b"- ", token.start),
-            Dot => self.push(OTHER, b". ", token.start),
+            Comma => self.put(COMMA, b", ", token.start),
+            Plus => self.put(if self.in_hint { OTHER } else { SIGN }, b"+ ", token.start),
+            Minus => self.put(if self.in_hint { OTHER } else { SIGN }, b"- ", token.start),
+            Dot => self.put(OTHER, b". ", token.start),
             // `@x` prints without a space between.
             At => self.at(token, bytes),
             Semicolon => {
@@ -338,13 +356,13 @@ impl DigestScratch {
             HintStart => {
                 self.notes.hint = true;
                 self.in_hint = true;
-                self.push(OTHER, b"/*+ ", token.start);
+                self.put(OTHER, b"/*+ ", token.start);
             }
             HintEnd => self.hint_end(token),
             Operator => self.operator(token, bytes),
             Malformed => {
                 self.notes.malformed = true;
-                self.push(OTHER, b"\x00 ", token.start);
+                self.put(OTHER, b"\x00 ", token.start);
             }
             End => {}
         }
@@ -356,7 +374,7 @@ impl DigestScratch {
         if self.text.ends_with(b"/*+ ") && !self.notes.truncated {
             self.pop(1);
         } else {
-            self.push(OTHER, b"*/ ", token.start);
+            self.put(OTHER, b"*/ ", token.start);
         }
     }
 
@@ -364,7 +382,7 @@ impl DigestScratch {
     fn keyword(&mut self, token: Token) {
         if self.in_hint {
             if let Some(word) = HINT_WORDS.get(token.keyword) {
-                self.push(OTHER, word.printed_with_space(), token.start);
+                self.print_word(OTHER, word, token.start);
             }
             return;
         }
@@ -383,7 +401,21 @@ impl DigestScratch {
                 self.set_by(false);
             }
         }
-        self.push(token.keyword, word.printed_with_space(), token.start);
+        self.print_word(token.keyword, word, token.start);
+    }
+
+    #[inline]
+    fn print_word(&mut self, code: u16, word: &keywords::Keyword, start: u32) {
+        if self.notes.truncated || self.text.len() + word.printed().len() >= self.text_bytes_max {
+            self.notes.truncated = true;
+            return;
+        }
+        self.tokens.push(Printed {
+            code,
+            text_start: self.text.len() as u32,
+            start,
+        });
+        word.print(&mut self.text);
     }
 
     /// NULL stands for a value where an operand may stand; not in `IS [NOT] NULL`, `a INT [NOT] NULL`, `SET NULL`, `NULL ON EMPTY`.
@@ -410,13 +442,15 @@ impl DigestScratch {
     #[inline]
     fn identifier(&mut self, token: Token, bytes: &[u8]) {
         let name = token.bytes(bytes);
-        if !name.is_ascii() {
+        if self.notes.non_ascii && !name.is_ascii() {
             self.notes.non_ascii_name = true;
         }
         if self.notes.truncated || self.text.len() + name.len() + 3 > self.text_bytes_max {
             self.notes.truncated = true;
             return;
         }
+        // Once for the whole name; a copy of known length is quicker than one of any.
+        self.text.reserve(name.len() + COPY_BYTES + 3);
         let text_start = self.text.len() as u32;
         match (token.kind, name.first()) {
             (TokenKind::QuotedIdent, Some(b'"')) => {
@@ -425,12 +459,12 @@ impl DigestScratch {
                 self.text.extend_from_slice(b"` ");
             }
             (TokenKind::QuotedIdent, _) => {
-                self.text.extend_from_slice(name);
+                self.copy(token, bytes);
                 self.text.push(b' ');
             }
             _ => {
                 self.text.push(b'`');
-                self.text.extend_from_slice(name);
+                self.copy(token, bytes);
                 self.text.extend_from_slice(b"` ");
             }
         }
@@ -439,6 +473,22 @@ impl DigestScratch {
             text_start,
             start: token.start,
         });
+    }
+
+    /// A token's bytes as they are.
+    #[inline]
+    fn copy(&mut self, token: Token, bytes: &[u8]) {
+        let (start, length) = (token.start as usize, (token.end - token.start) as usize);
+        match bytes
+            .get(start..)
+            .and_then(|rest| rest.first_chunk::<COPY_BYTES>())
+        {
+            Some(block) if length <= COPY_BYTES => {
+                self.text.extend_from_slice(block);
+                self.text.truncate(self.text.len() - COPY_BYTES + length);
+            }
+            _ => self.text.extend_from_slice(token.bytes(bytes)),
+        }
     }
 
     #[inline]
@@ -547,20 +597,26 @@ impl DigestScratch {
             mask: kind.bit() | mask,
         };
         if self.code(1) == COMMA && matches!(self.code(2), VALUE | LIST) && !self.notes.truncated {
-            let start = self
-                .tokens
-                .get(self.tokens.len() - 2)
-                .map_or(token.start, |first| first.start);
-            self.pop(2);
             if let Some(list) = self.literals.last_mut() {
                 list.end = literal.end;
                 list.elements = list.elements.saturating_add(1);
                 list.kind = LiteralKind::List;
                 list.mask |= literal.mask;
             }
-            self.push(LIST, b"?, ... ", start);
+            if self.code(2) == LIST {
+                // The list is printed already.
+                return self.pop(1);
+            }
+            let first = self
+                .tokens
+                .len()
+                .checked_sub(2)
+                .and_then(|first| self.tokens.get(first));
+            let start = first.map_or(token.start, |first| first.start);
+            self.pop(2);
+            self.put(LIST, b"?, ... ", start);
         } else {
-            self.push(VALUE, b"? ", token.start);
+            self.put(VALUE, b"? ", token.start);
             if !self.notes.truncated {
                 self.literals.push(literal);
             }
@@ -574,7 +630,7 @@ impl DigestScratch {
         self.depth = self.depth.saturating_sub(1);
         let inner = self.code(1);
         if self.code(2) != LEFT || !matches!(inner, VALUE | LIST) || self.notes.truncated {
-            return self.push(OTHER, b") ", token.start);
+            return self.put(OTHER, b") ", token.start);
         }
         let start = self
             .tokens
@@ -585,7 +641,7 @@ impl DigestScratch {
             if let Some(literal) = self.literals.last_mut() {
                 literal.kind = LiteralKind::List;
             }
-            return self.push(OTHER, b"(...) ", start);
+            return self.put(OTHER, b"(...) ", start);
         }
         let (row, rows, printed, printed_list): (u16, u16, &[u8], &[u8]) = if inner == VALUE {
             (ROW_SINGLE, ROW_SINGLE_LIST, b"(?) ", b"(?) /* , ... */ ")
@@ -633,7 +689,7 @@ impl DigestScratch {
         {
             self.text.pop();
         }
-        self.push(AT, b"@", token.start);
+        self.put(AT, b"@", token.start);
     }
 
     #[inline]

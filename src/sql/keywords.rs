@@ -45,6 +45,8 @@ const CHARSETS: &str = "armscii8 ascii big5 binary cp1250 cp1251 cp1256 cp1257 c
 
 /// Longest word of any table here; longer words are identifiers without a look-up.
 const WORD_BYTES_MAX: usize = 40;
+/// Most printed words are shorter.
+const PADDED_BYTES: usize = 16;
 /// Slots of the hash table: a power of two, under a quarter full.
 const SLOTS: usize = 4096;
 
@@ -55,6 +57,8 @@ pub struct Keyword {
     pub word: &'static str,
     /// What the digest prints, followed by one space (the tables keep it so for speed).
     printed_with_space: &'static str,
+    /// The same, filled up: a copy of known length is quicker than one of any.
+    padded: [u8; PADDED_BYTES],
     /// The constants above.
     pub flags: u16,
 }
@@ -62,19 +66,65 @@ pub struct Keyword {
 impl Keyword {
     /// What MySQL's digest prints for the word.
     pub fn printed(&self) -> &'static str {
-        self.printed_with_space.trim_end()
+        self.printed_with_space
+            .strip_suffix(' ')
+            .unwrap_or(self.printed_with_space)
     }
 
-    pub(crate) fn printed_with_space(&self) -> &'static [u8] {
-        self.printed_with_space.as_bytes()
+    fn is(&self, word: &[u8]) -> bool {
+        self.word.as_bytes().eq_ignore_ascii_case(word)
+    }
+
+    /// Puts what the digest prints, and a space, behind a text.
+    #[inline]
+    pub(crate) fn print(&self, text: &mut Vec<u8>) {
+        let length = self.printed_with_space.len();
+        if length <= PADDED_BYTES {
+            text.extend_from_slice(&self.padded);
+            text.truncate(text.len() - PADDED_BYTES + length);
+        } else {
+            text.extend_from_slice(self.printed_with_space.as_bytes());
+        }
+    }
+
+    fn new(word: &'static str, printed: &str, flags: u16) -> Keyword {
+        // Leaked once per process: the tables are statics.
+        let printed_with_space: &'static str = Box::leak(format!("{printed} ").into_boxed_str());
+        let mut padded = [0; PADDED_BYTES];
+        for (to, from) in padded.iter_mut().zip(printed_with_space.bytes()) {
+            *to = from;
+        }
+        Keyword {
+            word,
+            printed_with_space,
+            padded,
+            flags,
+        }
     }
 }
 
 /// A closed hash table of words, built once.
 #[derive(Debug)]
 pub struct Keywords {
-    slots: Box<[u16; SLOTS]>,
+    slots: Box<[Slot; SLOTS]>,
     words: Vec<Keyword>,
+}
+
+/// What a look-up compares, in one place.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    ends: Ends,
+    /// The word's number plus one; 0: free.
+    entry: u16,
+}
+
+/// A word without its case: length and up to eight bytes from each end. For words of up to 16 bytes, equal ends are equal words:
+/// among the bytes of names, setting bit 5 joins the two cases of a letter and nothing else that is ASCII.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ends {
+    head: u64,
+    tail: u64,
+    length: usize,
 }
 
 /// The statement grammar's words.
@@ -93,13 +143,8 @@ pub fn is_introducer(word: &[u8]) -> bool {
 }
 
 fn plain(word: &'static str, flags: u16) -> Keyword {
-    // Leaked once per process: the tables are statics.
     let upper: &'static str = Box::leak(word.to_ascii_uppercase().into_boxed_str());
-    Keyword {
-        word: upper,
-        printed_with_space: Box::leak(format!("{upper} ").into_boxed_str()),
-        flags,
-    }
+    Keyword::new(upper, upper, flags)
 }
 
 fn parse_line(line: &'static str) -> Option<Keyword> {
@@ -110,13 +155,7 @@ fn parse_line(line: &'static str) -> Option<Keyword> {
         .unwrap_or("-")
         .bytes()
         .fold(0, |flags, letter| flags | flag(letter));
-    let printed = parts.next().unwrap_or(word);
-    let printed_with_space = Box::leak(format!("{printed} ").into_boxed_str());
-    Some(Keyword {
-        word,
-        printed_with_space,
-        flags,
-    })
+    Some(Keyword::new(word, parts.next().unwrap_or(word), flags))
 }
 
 fn flag(letter: u8) -> u16 {
@@ -142,13 +181,17 @@ impl Keywords {
         let words: Vec<Keyword> = words
             .filter(|keyword| keyword.word.len() <= WORD_BYTES_MAX)
             .collect();
-        let mut slots = Box::new([0u16; SLOTS]);
+        let mut slots = Box::new([Slot::default(); SLOTS]);
         for (index, keyword) in words.iter().enumerate() {
-            let mut slot = hash(keyword.word.as_bytes());
-            while slots[slot] != 0 {
+            let ends = Ends::of(keyword.word.as_bytes());
+            let mut slot = ends.hash();
+            while slots[slot].entry != 0 {
                 slot = (slot + 1) % SLOTS;
             }
-            slots[slot] = index as u16 + 1;
+            slots[slot] = Slot {
+                ends,
+                entry: index as u16 + 1,
+            };
         }
         Keywords { slots, words }
     }
@@ -159,19 +202,18 @@ impl Keywords {
         if word.is_empty() || word.len() > WORD_BYTES_MAX {
             return None;
         }
-        let mut slot = hash(word);
+        let ends = Ends::of(word);
+        let mut slot = ends.hash();
         loop {
             // The table is never full, so a free slot ends every search.
-            let entry = self.slots[slot];
-            if entry == 0 {
+            let found = self.slots[slot];
+            if found.entry == 0 {
                 return None;
             }
-            if self.words[entry as usize - 1]
-                .word
-                .as_bytes()
-                .eq_ignore_ascii_case(word)
+            if found.ends == ends
+                && (word.len() <= 16 || self.words[found.entry as usize - 1].is(word))
             {
-                return Some(entry - 1);
+                return Some(found.entry - 1);
             }
             slot = (slot + 1) % SLOTS;
         }
@@ -184,23 +226,36 @@ impl Keywords {
     }
 }
 
-/// Case-blind, over the length and up to eight bytes at each end.
-#[inline]
-fn hash(word: &[u8]) -> usize {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let length = word.len();
-    let (head, tail) = if length >= 8 {
-        (read8(&word[..8]), read8(&word[length - 8..]))
-    } else {
-        let mut bytes = [0u8; 8];
-        bytes[..length].copy_from_slice(word);
-        (u64::from_le_bytes(bytes), 0)
-    };
-    let mixed = (head | CASE)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .wrapping_add((tail | CASE).wrapping_mul(0xC2B2_AE3D_27D4_EB4F))
-        .wrapping_add(length as u64);
-    ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 52) as usize
+impl Ends {
+    #[inline]
+    fn of(word: &[u8]) -> Ends {
+        const CASE: u64 = 0x2020_2020_2020_2020;
+        let length = word.len();
+        let (head, tail) = if length >= 8 {
+            (read8(&word[..8]), read8(&word[length - 8..]))
+        } else {
+            let head = word
+                .iter()
+                .rev()
+                .fold(0, |head, &byte| head << 8 | u64::from(byte));
+            (head, 0)
+        };
+        Ends {
+            head: head | CASE,
+            tail: tail | CASE,
+            length,
+        }
+    }
+
+    #[inline]
+    fn hash(self) -> usize {
+        let mixed = self
+            .head
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(self.tail.wrapping_mul(0xC2B2_AE3D_27D4_EB4F))
+            .wrapping_add(self.length as u64);
+        ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 52) as usize
+    }
 }
 
 #[inline]
@@ -221,6 +276,10 @@ mod tests {
             assert_eq!(KEYWORDS.get(number).unwrap().word, keyword.word);
         }
         assert_eq!(KEYWORDS.find(b"not_a_word"), None);
+        // What setting bit 5 could mix up: `_` and 0x7F, `$` and 0x04, and everything above ASCII.
+        assert_eq!(KEYWORDS.find(b"GROUP\x7fREPLICATION"), None);
+        assert_eq!(KEYWORDS.find(b"\xc9N"), None);
+        assert_eq!(KEYWORDS.find(b"MASTER_PUBLIC_KEY_PATI"), None);
         assert_eq!(KEYWORDS.find(b""), None);
     }
 

@@ -160,8 +160,10 @@ impl Token {
 
 const OTHER: u8 = 0;
 const SPACE: u8 = 1;
-const LETTER: u8 = 2;
-const DIGIT: u8 = 3;
+/// A token by itself, whatever follows.
+const SINGLE: u8 = 2;
+const LETTER: u8 = 3;
+const DIGIT: u8 = 4;
 
 static CLASS: [u8; 256] = classes();
 
@@ -173,6 +175,9 @@ const fn classes() -> [u8; 256] {
             b' ' | 0x09..=0x0D => SPACE,
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | 0x80..=0xFF => LETTER,
             b'0'..=b'9' => DIGIT,
+            b'(' | b')' | b',' | b';' | b'?' | b'+' | b'=' | b'%' | b'^' | b'~' | b'{' | b'}' => {
+                SINGLE
+            }
             _ => OTHER,
         };
         byte += 1;
@@ -184,6 +189,9 @@ const fn classes() -> [u8; 256] {
 fn is_ident(byte: u8) -> bool {
     CLASS[byte as usize] >= LETTER
 }
+
+/// Bytes of a name or string looked at one by one before a search by blocks begins: most are shorter.
+const SHORT_BYTES: usize = 16;
 
 /// What the next token must be, whatever its bytes spell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,6 +271,7 @@ impl<'t> Lexer<'t> {
             };
             match CLASS[byte as usize] {
                 SPACE => self.at += 1,
+                SINGLE => return self.single(byte),
                 LETTER => return self.word_or_prefixed_literal(byte),
                 DIGIT => return self.number_or_ident(),
                 _ => {
@@ -273,6 +282,22 @@ impl<'t> Lexer<'t> {
                 }
             }
         }
+    }
+
+    #[inline]
+    fn single(&mut self, byte: u8) -> Token {
+        let start = self.at;
+        self.at += 1;
+        let kind = match byte {
+            b'(' => TokenKind::LeftParen,
+            b')' => TokenKind::RightParen,
+            b',' => TokenKind::Comma,
+            b';' => TokenKind::Semicolon,
+            b'?' => TokenKind::Parameter,
+            b'+' => TokenKind::Plus,
+            _ => TokenKind::Operator,
+        };
+        self.token(kind, start)
     }
 
     fn end(&mut self) -> Token {
@@ -577,26 +602,15 @@ impl<'t> Lexer<'t> {
     fn punctuation(&mut self, byte: u8) -> Token {
         use TokenKind::*;
         let start = self.at;
-        let (kind, length) = match (byte, self.peek(1), self.peek(2)) {
-            (b'(', ..) => (LeftParen, 1),
-            (b')', ..) => (RightParen, 1),
-            (b',', ..) => (Comma, 1),
-            (b';', ..) => (Semicolon, 1),
-            (b'?', ..) => (Parameter, 1),
-            (b'.', ..) => (Dot, 1),
-            (b'@', ..) => (At, 1),
-            (b'+', ..) => (Plus, 1),
-            (b'<', b'=', b'>') | (b'-', b'>', b'>') => (Operator, 3),
-            (b'<', b'=' | b'>' | b'<', _) | (b'>', b'=' | b'>', _) | (b'!' | b':', b'=', _) => {
-                (Operator, 2)
-            }
-            (b'&', b'&', _) | (b'|', b'|', _) | (b'-', b'>', _) => (Operator, 2),
-            (b'-', ..) => (Minus, 1),
-            (
-                b'=' | b'<' | b'>' | b'*' | b'/' | b'%' | b'^' | b'&' | b'|' | b'~' | b'!' | b'{'
-                | b'}' | b':',
-                ..,
-            ) => (Operator, 1),
+        let (kind, length) = match (byte, self.peek(1)) {
+            (b'.', _) => (Dot, 1),
+            (b'@', _) => (At, 1),
+            (b'<', b'=') if self.peek(2) == b'>' => (Operator, 3),
+            (b'-', b'>') if self.peek(2) == b'>' => (Operator, 3),
+            (b'<', b'=' | b'>' | b'<') | (b'>', b'=' | b'>') | (b'!' | b':', b'=') => (Operator, 2),
+            (b'&', b'&') | (b'|', b'|') | (b'-', b'>') => (Operator, 2),
+            (b'-', _) => (Minus, 1),
+            (b'<' | b'>' | b'*' | b'/' | b'&' | b'|' | b'!' | b':', _) => (Operator, 1),
             _ => (Malformed, 1),
         };
         self.at += length;
@@ -617,11 +631,16 @@ impl<'t> Lexer<'t> {
         let mut at = self.at + 1;
         loop {
             let rest = self.text.get(at..).unwrap_or_default();
-            let found = if escapes {
-                memchr::memchr2(quote, b'\\', rest)
-            } else {
-                memchr::memchr(quote, rest)
-            };
+            let wanted = |byte: u8| byte == quote || byte == b'\\' && escapes;
+            let found = find_near(rest, wanted).or_else(|| {
+                let far = rest.get(SHORT_BYTES..)?;
+                let found = if escapes {
+                    memchr::memchr2(quote, b'\\', far)
+                } else {
+                    memchr::memchr(quote, far)
+                };
+                found.map(|offset| offset + SHORT_BYTES)
+            });
             let Some(offset) = found else {
                 self.at = self.text.len();
                 return self.token(TokenKind::Malformed, start);
@@ -641,7 +660,11 @@ impl<'t> Lexer<'t> {
         let mut at = self.at + 1;
         loop {
             let rest = self.text.get(at..).unwrap_or_default();
-            let Some(offset) = memchr::memchr(quote, rest) else {
+            let found = find_near(rest, |byte| byte == quote).or_else(|| {
+                let far = rest.get(SHORT_BYTES..)?;
+                memchr::memchr(quote, far).map(|offset| offset + SHORT_BYTES)
+            });
+            let Some(offset) = found else {
                 self.at = self.text.len();
                 return self.token(TokenKind::Malformed, start);
             };
@@ -694,6 +717,15 @@ impl<'t> Lexer<'t> {
             }
         }
     }
+}
+
+/// The first wanted byte among the first few.
+#[inline]
+fn find_near(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    bytes
+        .iter()
+        .take(SHORT_BYTES)
+        .position(|&byte| wanted(byte))
 }
 
 /// The five or six digits behind `/*!`, and how many they were. No digits: version 0, read by everybody.
