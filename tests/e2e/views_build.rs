@@ -369,3 +369,34 @@ async fn a_secondary_engine_is_believed_only_when_it_has_loaded() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn a_build_logs_each_group_once() {
+    let server = MySql::start(&[]);
+    let schema = server.schema("logged");
+    let mut conn = server.connect(&schema).await;
+    hard_table(&mut conn, 30_000).await;
+    let definition = definition(&schema, &["DATE(`dt`)", "`kind`", "`units`"]);
+    let end = || {
+        let status = server.run("SHOW BINARY LOG STATUS");
+        let mut fields = status.split('\t');
+        let file = fields.next().unwrap().to_owned();
+        (file, fields.next().unwrap().parse::<u64>().unwrap())
+    };
+    let before = end();
+    let table = format!("`{schema}`.`v1_1`");
+    let chosen = limits(ChunkReads::default());
+    let (built, progress) = build(&server, &definition, &table, chosen, &|| Ok(()))
+        .await
+        .unwrap();
+    let after = end();
+    assert_eq!(before.0, after.0);
+    let (bytes, chunks) = (after.1 - before.1, progress.chunks.into_inner());
+    // A row of this view is some 100 bytes, and every group is in most chunks.
+    let most = 150 * built.rows + 10_000;
+    assert!(
+        chunks > 5 && bytes < most,
+        "{bytes} bytes for {} groups in {chunks} chunks",
+        built.rows
+    );
+}
