@@ -11,7 +11,7 @@ use crate::dashboards::{self, Dashboard};
 use crate::{Demo, SCHEMA, say};
 
 /// How long views and cache may take to come; far above what they need.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// Runs of each dashboard before views: fewer than `views.repeat_count_min`, so that they are all the base tables'.
 const RUNS_BEFORE: u32 = 3;
 /// Runs from the view, each with a range of its own.

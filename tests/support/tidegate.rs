@@ -107,8 +107,7 @@ impl Tidegate {
         let ready = child.wait_ready(|| {
             process::greets(self.app_port)
                 && process::greets(self.admin_port)
-                && process::http_status(self.http_port, "/readyz")
-                    .is_none_or(|status| status == 200)
+                && process::http_status(self.http_port, "/readyz") == Some(200)
         });
         *self.process.lock().expect("not poisoned") = Some(child);
         ready
