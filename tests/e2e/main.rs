@@ -10,6 +10,7 @@ mod cache_gate;
 mod differential;
 mod digest;
 mod failures;
+mod floods;
 mod freshness;
 mod harness;
 mod probe;

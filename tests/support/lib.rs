@@ -17,6 +17,7 @@
 
 pub mod mysql;
 pub mod process;
+pub mod raw;
 pub mod tidegate;
 pub mod wire;
 

@@ -167,6 +167,21 @@ impl Tidegate {
         );
     }
 
+    /// SIGTERM, without waiting for anything.
+    pub fn ask_to_stop(&self) {
+        self.process
+            .lock()
+            .expect("not poisoned")
+            .as_ref()
+            .expect("tidegate runs")
+            .signal(libc::SIGTERM);
+    }
+
+    /// Waits for the end of the process after [`Tidegate::ask_to_stop`].
+    pub fn wait_end(&self) -> ExitStatus {
+        self.take().wait()
+    }
+
     /// kill -9 and wait for the end of the process.
     pub fn kill9(&self) {
         self.take().kill9();
@@ -222,6 +237,12 @@ impl Tidegate {
             .and_then(|kib| kib.parse::<u64>().ok())
             .expect("a number")
             * 1024
+    }
+
+    /// Files and sockets that the process has open.
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.id());
+        std::fs::read_dir(folder).expect("the process runs").count()
     }
 
     /// An application's connection through the proxy (empty schema: none).

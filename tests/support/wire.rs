@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use mysql_common::scramble::{scramble_native, scramble_sha256};
 
+use super::raw::Raw;
+
 /// Capabilities that every client here has: protocol 4.1, plugin authentication, transactions, several results.
 const BASE: u32 = 0x0000_0001
     | 0x0000_0008
@@ -71,7 +73,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Logs in with [`BASE`] and `capabilities`; the ERR packet's payload when refused.
+    /// Logs in with [`BASE`] and `capabilities`; the ERR packet's payload when refused, nothing when the connection just ended.
     pub fn login(
         port: u16,
         user: &str,
@@ -88,7 +90,7 @@ impl Wire {
             stream,
             capabilities: BASE | capabilities,
         };
-        let greeting = wire.read();
+        let greeting = wire.try_read().ok_or_else(Vec::new)?;
         if greeting.payload[0] == 0xFF {
             return Err(greeting.payload);
         }
@@ -114,7 +116,7 @@ impl Wire {
 
     fn finish_login(&mut self, mut nonce: Vec<u8>, password: &str) -> Result<(), Vec<u8>> {
         loop {
-            let packet = self.read();
+            let packet = self.try_read().ok_or_else(Vec::new)?;
             let reply = match packet.payload[0] {
                 0x00 => return Ok(()),
                 0xFF => return Err(packet.payload),
@@ -252,6 +254,11 @@ impl Wire {
     pub fn simple(&mut self, command: &[u8]) -> Packet {
         self.write(0, command);
         self.read()
+    }
+
+    /// The bare socket, logged in, for packets of one's own making.
+    pub fn into_raw(self) -> Raw {
+        Raw::of(self.stream)
     }
 
     /// COM_QUIT.
