@@ -89,9 +89,14 @@ impl Round {
     /// Makes the table of a seed and fills it.
     pub async fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
+        let table = Table::random(&mut random, "base");
+        Self::with(seed, random, table).await
+    }
+
+    /// Makes a given table.
+    pub async fn with(seed: u64, mut random: Random, table: Table) -> Self {
         let server = MySql::shared();
         let schema = server.schema("exact");
-        let table = Table::random(&mut random, "base");
         let mut base = server.connect(&schema).await;
         base.query_drop(&table.create).await.unwrap();
         if table.loose {
@@ -129,6 +134,24 @@ impl Round {
             base,
             service,
             scratch: DigestScratch::new(16_384),
+        }
+    }
+
+    /// Asks one statement of the table and of a view of its own. It must be rewritten.
+    pub async fn ask(&mut self, sql: &str, counts: &mut Counts) {
+        let tree = tree(&mut self.scratch, sql).unwrap_or_else(|| panic!("no tree: {sql}"));
+        let pattern = Pattern::new(&tree, &self.described).unwrap_or_else(|e| panic!("{e}: {sql}"));
+        let number = counts.compared;
+        let view = self.build(&pattern.generalise().unwrap(), number).await;
+        let views = [view.unwrap()];
+        let rewritten = self.rewritten(&pattern, sql, &views, counts).unwrap();
+        let expected = answer(&mut self.base, sql).await.unwrap();
+        let found = answer(&mut self.service, rewritten.sql.clone())
+            .await
+            .unwrap();
+        counts.compared += 1;
+        if let Some(difference) = expected.difference(&found, pattern.total_order) {
+            self.failed(sql, &rewritten, &difference, counts);
         }
     }
 
