@@ -155,6 +155,22 @@ impl Pool {
         })
     }
 
+    /// A permit for one more connection of `user` if one is free at once. For connections of our own, which must never take what
+    /// a waiting client could have, nor make a client wait.
+    pub fn slot_at_once(&self, user: &str) -> Option<Slot> {
+        if self.waiting.load(Relaxed) > 0 {
+            return None;
+        }
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let counters = self.counters(user);
+        counters.open.fetch_add(1, Relaxed);
+        counters.opened_total.fetch_add(1, Relaxed);
+        Some(Slot {
+            _permit: permit,
+            counters,
+        })
+    }
+
     async fn wait(&self, counters: &UserCounters) -> Result<OwnedSemaphorePermit, PoolError> {
         let waiting = self.waiting.fetch_add(1, Relaxed);
         let _guard = Decrement(&self.waiting);

@@ -233,14 +233,17 @@ impl Worker {
     /// A service connection: one kept from before, or a new one.
     ///
     /// # Errors
-    /// The pool has none to give, or the backend cannot be logged in to.
+    /// The pool has none to give at once, or the backend cannot be logged in to.
     pub async fn service(&self) -> Result<Service, SessionError> {
         let kept = self.services.borrow_mut().pop();
         if let Some(kept) = kept.filter(|s| s.connection.is_quiet()) {
             return Ok(kept);
         }
         let url = &self.rooms.config.backend.url;
-        let slot = self.rooms.pool.slot(&url.user).await?;
+        let slot = self.rooms.pool.slot_at_once(&url.user);
+        let slot = slot.ok_or(SessionError::Internal(
+            "no backend connection is free for a view",
+        ))?;
         let login = Login {
             user: url.user.as_bytes(),
             secret: Secret::of_password(url.password.reveal().as_bytes()),

@@ -13,8 +13,8 @@ use crate::protocol::command::{Command, EXECUTE_CURSOR_ANY, Execute, Parameters}
 use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
 use crate::router::reason::Reason;
-use crate::sql::Statement;
 use crate::sql::env::SessionEnv;
+use crate::sql::{Kind, Statement};
 use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
 use std::time::Instant;
@@ -397,7 +397,14 @@ impl Session {
         .await?;
         let ok = summary.error.is_none();
         match statement {
-            Some(statement) => self.state.observe(statement, ok.then_some(summary.status)),
+            Some(statement) => {
+                self.state.observe(statement, ok.then_some(summary.status));
+                if matches!(statement.kind, Kind::Set | Kind::Use) {
+                    // What it sets may stand in its parameters.
+                    self.state.inexact.get_or_insert("prepared_set");
+                    self.state.reusable = false;
+                }
+            }
             None => self
                 .state
                 .observe_unknown("unknown_prepared", ok.then_some(summary.status)),
