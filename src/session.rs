@@ -93,6 +93,10 @@ struct Request {
     whole: bool,
 }
 
+/// A client that does not get its login done.
+const SLOW_LOGIN: SessionError =
+    SessionError::TimedOut("the login took longer than login.handshake_ms_max");
+
 /// Serves one client from accept to end.
 pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
     let Incoming {
@@ -107,13 +111,15 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
         Err(error) => return tracing::debug!(%error, "client lost before login"),
     };
     let mut client = Client::new(Stream::Tcp(socket), peer, rooms.config.client.buffer_bytes);
-    let limit = Duration::from_millis(rooms.config.login.handshake_ms_max);
+    // The client's own part is limited in `open`; this also covers the waits for pool and backend, which have limits of their own.
+    let limits = &rooms.config;
+    let limit =
+        limits.login.handshake_ms_max + limits.pool.wait_ms_max + 2 * limits.backend.connect_ms_max;
+    let limit = Duration::from_millis(limit);
     let opened =
         match tokio::time::timeout(limit, Session::open(worker, &mut client, entrance)).await {
             Ok(opened) => opened,
-            Err(_) => Err(SessionError::TimedOut(
-                "the login took longer than login.handshake_ms_max",
-            )),
+            Err(_) => Err(SLOW_LOGIN),
         };
     match opened {
         Ok(opened) => {
@@ -172,7 +178,9 @@ impl Session {
             return Err(login::refuse(client, 1129, b"HY000", text).await);
         }
         let id = rooms.next_session_id();
-        let (response, nonce) = login::greet(client, worker, entrance, id).await?;
+        let limit = Duration::from_millis(rooms.config.login.handshake_ms_max);
+        let greeted = tokio::time::timeout(limit, login::greet(client, worker, entrance, id)).await;
+        let (response, nonce) = greeted.unwrap_or(Err(SLOW_LOGIN))?;
         let claim = Claim {
             user: &response.user,
             schema: &response.schema,
@@ -253,6 +261,8 @@ impl Session {
 
     /// Waits for the next command: also for the backend to hang up, for a kill, and for the stop signal.
     async fn next_command(&mut self) -> Result<Woken, SessionError> {
+        let idle_max = Duration::from_millis(self.worker.rooms.config.client.idle_ms_max);
+        let waiting_since = Instant::now();
         loop {
             if let Some(request) = self.buffered_request()? {
                 return Ok(Woken::Command(request));
@@ -273,8 +283,12 @@ impl Session {
                     Err(error) => return Err(SessionError::ClientIo(error)),
                 },
                 read = self.backend.input.fill(&mut self.backend.stream) => return self.backend_spoke(read).await,
-                // A kill, or the stop signal: looked at above.
-                () = self.observer.woken() => {}
+                // A kill, or the stop signal: looked at above; or a look at the clock.
+                () = self.observer.woken() => {
+                    if waiting_since.elapsed() >= idle_max {
+                        return Err(SessionError::TimedOut("idle for longer than client.idle_ms_max"));
+                    }
+                }
             }
         }
     }

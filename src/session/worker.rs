@@ -4,7 +4,7 @@
 use super::exchange::{Columns, Service};
 use super::listener::Incoming;
 use super::rooms::Rooms;
-use crate::analytics::Recorder;
+use crate::analytics::{Recorder, SessionState};
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -104,8 +104,32 @@ pub fn run(
     Ok(())
 }
 
+/// Once a second: hands over what the recorder holds, and wakes sessions that have been idle for too long, so that they look
+/// at the clock. A timer of its own in every session would cost every command.
+async fn keep_house(worker: Rc<Worker>) {
+    let idle_max_ms = worker.rooms.config.client.idle_ms_max;
+    let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let now = std::time::Instant::now();
+        worker.recorder.tick(now);
+        let oldest_ms = worker
+            .recorder
+            .clock()
+            .unix_ms(now)
+            .saturating_sub(idle_max_ms);
+        for session in worker.rooms.analytics.sessions().list() {
+            let is_idle = session.state() == SessionState::Idle && session.since_ms() <= oldest_ms;
+            if session.worker == worker.id && is_idle {
+                session.wake();
+            }
+        }
+    }
+}
+
 async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let shutdown = worker.rooms.shutdown.clone();
+    tokio::task::spawn_local(keep_house(worker.clone()));
     loop {
         let incoming = tokio::select! {
             biased;
