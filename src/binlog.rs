@@ -6,7 +6,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -92,6 +93,8 @@ impl Default for BinlogSettings {
 /// Why nothing can be certified just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unavailable {
+    /// A client writes past the log (`sql_log_bin=0`).
+    UnloggedWriter,
     /// Switched off in the configuration.
     Disabled,
     /// Not connected yet.
@@ -128,6 +131,7 @@ impl Unavailable {
     /// A stable word for metrics and the admin schema.
     pub fn label(self) -> &'static str {
         match self {
+            Self::UnloggedWriter => "binlog_unlogged_writer",
             Self::Disabled => "binlog_disabled",
             Self::Starting => "binlog_starting",
             Self::Settling => "binlog_settling",
@@ -277,6 +281,8 @@ pub struct Binlog {
     catalog: Catalog,
     counters: Counters,
     kicks: Kicks,
+    /// Sessions that write past the log.
+    unlogged: AtomicUsize,
 }
 
 impl Binlog {
@@ -326,6 +332,7 @@ impl Binlog {
             catalog: Catalog::new(settings.tables_max),
             counters: Counters::default(),
             kicks: Kicks::default(),
+            unlogged: AtomicUsize::new(0),
             control,
             settings,
         }
@@ -336,6 +343,9 @@ impl Binlog {
     /// # Errors
     /// The reason why not.
     pub fn available(&self) -> Result<(), Unavailable> {
+        if self.unlogged.load(SeqCst) > 0 {
+            return Err(Unavailable::UnloggedWriter);
+        }
         match &*self.state.read() {
             State::Up(_) => Ok(()),
             State::Down { reason, .. } => Err(*reason),
@@ -440,6 +450,18 @@ impl Binlog {
             reason,
             detail: detail.to_owned(),
         };
+    }
+
+    /// A session writes past the log from now on: nothing can be certified until it ends, and then everything from before is void.
+    pub fn unlogged_begins(&self) {
+        self.unlogged.fetch_add(1, SeqCst);
+    }
+
+    /// Such a session writes into the log again, or is gone.
+    pub fn unlogged_ends(&self) {
+        // Down first: between the two nobody may believe what is known.
+        self.kick("a client wrote past the log");
+        self.unlogged.fetch_sub(1, SeqCst);
     }
 
     /// Closes the gates and makes the stream begin anew: what it read before cannot be trusted to continue.

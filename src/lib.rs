@@ -2,8 +2,8 @@
 //!
 //! # Code map
 //! The rooms stand in reading order; a room imports only rooms above it (`tests/tidy.rs` holds the table).
-//! One query is one line: `session::listener` -> `session::login` -> `session` (read a command) -> `session::query`
-//! -> `router::route` -> local | admin | cache | view | backend -> `protocol::relay` -> `analytics::recorder`.
+//! One query is one line: `session::listener` -> `session::login` -> `session` (read a command) -> `session::text`
+//! -> `router::plain` -> `session::answers` (cache | view) | backend -> `protocol::relay` -> `analytics::recorder`.
 //! ARCHITECTURE.md has the rooms, the invariants and the reasons.
 
 pub mod config;

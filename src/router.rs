@@ -2,3 +2,32 @@
 
 pub mod reason;
 pub mod session_state;
+
+use crate::cache::Cache;
+use crate::sql::{Kind, Statement};
+use reason::Reason;
+
+/// The first question, judged by the statement alone: why nothing better than the backend need be looked for. The way of most
+/// statements. `None`: cache or views may have an answer, and the session's state decides
+/// ([`session_state::SessionState::allows_other_answers`]).
+pub fn plain(statement: &Statement, cache: &Cache, views_enabled: bool) -> Option<Reason> {
+    if statement.kind != Kind::Select {
+        return Some(match statement.kind {
+            Kind::Multi => Reason::MultiStatement,
+            _ => Reason::NotARead,
+        });
+    }
+    if let Some(opaque) = statement.opaque {
+        return Some(Reason::Opaque(opaque.label()));
+    }
+    if statement.reads_diagnostics {
+        // Whatever we asked on the client's connection first would change what it is told.
+        return Some(Reason::SessionState("reads_diagnostics"));
+    }
+    match cache.may_take(statement) {
+        Err(skip) if !(statement.aggregate && views_enabled) => {
+            Some(Reason::NotCacheable(skip.label()))
+        }
+        _ => None,
+    }
+}

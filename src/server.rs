@@ -16,6 +16,7 @@ use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
 use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
 use crate::session::rooms::Rooms;
+use crate::session::statements::is_plain_mode;
 use crate::session::throttle::Throttle;
 use crate::session::tls::{TlsError, acceptor};
 use crate::session::verifiers::Verifiers;
@@ -28,7 +29,7 @@ use sources::Parts;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -198,6 +199,8 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         probe.capabilities(),
     );
     let cache = Cache::new((&config.cache).into(), binlog.clone(), Handle::current());
+    // Until somebody has looked.
+    cache.set_secondary_engine(true);
     let analytics = Analytics::new(&config.analytics, workers);
     let pool = Pool::new(config.pool.clone());
     let sources = sources::sources(&Parts {
@@ -233,6 +236,8 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         views,
         admin,
         admin_account: admin_account(&config),
+        has_init_connect: AtomicBool::new(true),
+        has_odd_sql_mode: AtomicBool::new(true),
         session_ids: Rooms::first_session_id(),
         config,
     }))
@@ -292,6 +297,7 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
         };
         match login::open(&rooms.target, &login, 4096).await {
             Ok(connection) => {
+                look_at_globals(&rooms).await;
                 rooms.saw_facts(&connection.facts);
                 tracing::info!(
                     address = %rooms.target.address,
@@ -325,7 +331,10 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
             .pool()
             .sample(series::pool_sample(&rooms.pool, rooms.analytics.now_ms()));
         rooms.cache.sweep();
-        let engine = rooms.probe.capabilities().load().secondary_engine.is_some();
+        look_at_globals(&rooms).await;
+        let capabilities = rooms.probe.capabilities().load_full();
+        let known = !capabilities.version_text.is_empty();
+        let engine = !known || capabilities.secondary_engine.is_some();
         rooms.cache.set_secondary_engine(engine);
         if rooms.grant_epoch() != grants {
             grants = rooms.grant_epoch();
@@ -333,4 +342,16 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
             rooms.pool.drop_idle(None);
         }
     }
+}
+
+/// The server's defaults that decide how sessions may be treated. What cannot be asked is taken for the worse.
+async fn look_at_globals(rooms: &Rooms) {
+    let sql = "SELECT @@GLOBAL.init_connect, @@GLOBAL.sql_mode";
+    let found = rooms.control.query_first::<(String, String)>(sql).await;
+    let (init_connect, sql_mode) = match found {
+        Ok(Some((init_connect, sql_mode))) => (!init_connect.is_empty(), !is_plain_mode(&sql_mode)),
+        _ => (true, true),
+    };
+    rooms.has_init_connect.store(init_connect, Relaxed);
+    rooms.has_odd_sql_mode.store(sql_mode, Relaxed);
 }

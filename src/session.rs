@@ -15,7 +15,7 @@ mod observe;
 mod prepared;
 mod relay;
 pub mod rooms;
-mod statements;
+pub mod statements;
 mod text;
 pub mod throttle;
 pub mod tls;
@@ -41,6 +41,7 @@ use prepared::Prepared;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use worker::Worker;
 
@@ -53,7 +54,11 @@ struct Session {
     machine: ResponseMachine,
     state: SessionState,
     prepared: HashMap<u32, Prepared>,
+    /// Bytes of the texts in `prepared`.
+    prepared_bytes: usize,
     observer: Observer,
+    /// It writes past the binary log (`sql_log_bin=0`).
+    is_unlogged: bool,
     /// The user stands in `admin.users`.
     is_administrator: bool,
     /// The pipe to the admin engine, once an administrator on the app port has asked it something.
@@ -165,6 +170,17 @@ fn lex_base(client: &Client, backend: &ServerConnection) -> LexMode {
     }
 }
 
+/// Whether an account stands in `admin.users`.
+fn is_administrator(worker: &Worker, account: &Account) -> bool {
+    worker
+        .rooms
+        .config
+        .admin
+        .users
+        .iter()
+        .any(|user| **user == *account.user)
+}
+
 impl Session {
     /// Greets, authenticates, and finds the backend connection.
     async fn open(
@@ -217,23 +233,23 @@ impl Session {
             nonce,
         } = opened;
         let lex_base = lex_base(&client, &backend);
-        let is_administrator = worker
-            .rooms
-            .config
-            .admin
-            .users
-            .iter()
-            .any(|user| **user == *account.user);
+        let is_administrator = is_administrator(&worker, &account);
         let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
+        let mut state = SessionState::new(backend.status, account.schema);
+        if worker.rooms.has_odd_sql_mode.load(Relaxed) {
+            state.inexact = Some("sql_mode");
+        }
         Self {
-            state: SessionState::new(backend.status, account.schema),
+            state,
             machine: ResponseMachine::new(Expect::Simple, backend.capabilities),
             worker,
             entrance,
             client,
             backend,
             prepared: HashMap::new(),
+            prepared_bytes: 0,
             observer,
+            is_unlogged: false,
             is_administrator,
             admin: None,
             nonce,
@@ -252,6 +268,10 @@ impl Session {
                 Woken::Command(request) => self.answer(request).await?,
             }
         }
+    }
+
+    fn views_enabled(&self) -> bool {
+        self.worker.rooms.config.views.enabled
     }
 
     fn is_quit(&self, request: Request) -> bool {
@@ -310,7 +330,8 @@ impl Session {
             || length == PAYLOAD_BYTES_MAX
         {
             // The command byte is enough to know what to do with it.
-            return Ok((held > HEADER_BYTES).then_some(Request {
+            // Ten bytes of body have the statement id of an execution.
+            return Ok((held >= HEADER_BYTES + 10).then_some(Request {
                 length,
                 whole: false,
             }));
@@ -375,6 +396,7 @@ impl Session {
             }
             observe::session_ended(&self.worker, error, self.client.peer);
         }
+        self.set_unlogged(false);
         self.observer.closed(&self.worker);
         let backend_is_whole = matches!(
             ended,

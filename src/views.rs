@@ -159,6 +159,10 @@ impl Views {
         let key = ObservedKey::new(question);
         let observed = self.statements.get(&key).ok_or(Refusal::NotPlanned)?;
         let variant = observed.variant(text, scratch)?;
+        if variant.plan.is_outdated(&self.binlog) {
+            observed.forget_plans_of(variant.plan.table());
+            return Err(Refusal::NotPlanned);
+        }
         let (view, matched) = self.matched(&variant)?;
         if view.is_stale() {
             return Err(Refusal::ViewStale);

@@ -38,8 +38,15 @@ pub struct Output {
 /// A VARCHAR for text of unknown length.
 pub const TEXT: Type = Type::Name(255);
 
+/// Columns of longer texts are typed by their values alone.
+const SQL_BYTES_MAX: usize = 16 * 1024;
+
 /// The columns of a query in SQLite's dialect. Empty when the text is not understood here.
 pub fn outputs(sql: &str, default_schema: &'static str) -> Vec<Output> {
+    // A chain of operators makes a tree as deep as its text is long, and trees are dropped by recursion.
+    if sql.len() > SQL_BYTES_MAX {
+        return Vec::new();
+    }
     let Ok(statements) = Parser::parse_sql(&SQLiteDialect {}, sql) else {
         return Vec::new();
     };

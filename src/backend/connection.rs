@@ -104,6 +104,10 @@ pub struct ServerConnection {
     pub thread_id: u32,
     /// Status bits of the last answer to an exchange of our own.
     pub status: u16,
+    /// The count of changes of accounts and grants when it was logged in; `None`: nobody would tell.
+    pub grants: Option<u64>,
+    /// It may be given to another client after a reset.
+    pub poolable: bool,
     /// A default schema was chosen on it at some time; there is no way back to none.
     pub had_schema: bool,
     /// The collation id in force after a reset is the server's default; this is the one it was opened with.
@@ -127,6 +131,8 @@ impl ServerConnection {
             thread_id: 0,
             status: crate::protocol::status::AUTOCOMMIT,
             had_schema: true,
+            grants: None,
+            poolable: false,
             collation: 0,
             facts: ServerFacts {
                 version: Vec::new(),

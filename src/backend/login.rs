@@ -268,6 +268,9 @@ impl Begun {
             thread_id: self.greeting.connection_id,
             status: self.greeting.status,
             had_schema: !login.schema.is_empty(),
+            grants: None,
+            // Names that are not text cannot be told apart by our keys.
+            poolable: std::str::from_utf8(login.user).is_ok(),
             collation: login.collation,
             facts: ServerFacts {
                 version: self.greeting.version,

@@ -155,11 +155,19 @@ impl Pool {
         })
     }
 
+    /// Whether a client waits for a connection.
+    pub fn has_waiters(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
     /// A permit for one more connection of `user` if one is free at once. For connections of our own, which must never take what
     /// a waiting client could have, nor make a client wait.
     pub fn slot_at_once(&self, user: &str) -> Option<Slot> {
-        if self.waiting.load(Relaxed) > 0 {
+        if self.has_waiters() {
             return None;
+        }
+        if self.permits.available_permits() == 0 {
+            self.evict_idle(None);
         }
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let counters = self.counters(user);
@@ -253,6 +261,10 @@ impl Pool {
         };
         drop(idle);
         self.forget(oldest);
+        // Somebody may have begun to wait since we looked.
+        if self.has_waiters() {
+            self.evict_idle(None);
+        }
     }
 
     fn is_too_old(&self, idle: &Idle) -> bool {

@@ -10,7 +10,7 @@
 use super::reason::Reason;
 use crate::protocol::status;
 use crate::sql::env::SessionEnv;
-use crate::sql::{Effects, Kind, Statement};
+use crate::sql::{Kind, Statement};
 use std::sync::Arc;
 
 /// State of one session, as far as it decides where a read may be answered.
@@ -20,6 +20,8 @@ pub struct SessionState {
     pub status: u16,
     /// The session variables that can change an answer, when known.
     pub env: Option<Arc<SessionEnv>>,
+    /// How often `env` was forgotten: while it stands still, the variables do.
+    pub env_changes: u64,
     /// Default schema as told at login and by what followed; for statistics. Exact where `env` is known.
     pub schema: Arc<str>,
     /// Why answers from elsewhere than the session's own connection are ruled out until the session is reset.
@@ -76,25 +78,33 @@ impl SessionState {
                 self.next_transaction_set = false;
             }
         }
-        self.observe_effects(
-            &statement.effects,
-            statement.opaque.is_some(),
-            statement.kind == Kind::Multi,
-        );
+        self.observe_effects(statement);
+    }
+
+    /// The variables are not known any more.
+    pub fn forget_env(&mut self) {
+        self.env = None;
+        self.env_changes += 1;
     }
 
     /// Effects hold also for failed statements: part of a failed one may have been done.
-    fn observe_effects(&mut self, effects: &Effects, opaque: bool, multi: bool) {
-        if effects.env || effects.may_change_schema || effects.ddl || opaque || multi {
-            self.env = None;
+    fn observe_effects(&mut self, statement: &Statement) {
+        let effects = &statement.effects;
+        // A text that the parser does not know, but that our own reading shows to be a plain query, does nothing to a session.
+        let opaque = statement.opaque.is_some() && effects.any() || statement.kind == Kind::Multi;
+        // A trigger of a written table can set variables.
+        let writes = !statement.writes.is_empty();
+        if effects.env || effects.may_change_schema || effects.ddl || opaque || writes {
+            self.forget_env();
         }
         if effects.temp_table {
             self.inexact.get_or_insert("temporary_table");
         }
-        if effects.lock {
+        // Row locks end with their transaction and user locks change no answer; locked tables do.
+        if effects.lock && matches!(statement.kind, Kind::Lock | Kind::Flush | Kind::Handler) {
             self.inexact.get_or_insert("lock");
         }
-        if opaque || multi {
+        if opaque {
             self.inexact.get_or_insert("opaque_statement");
             self.reusable = false;
         }
@@ -105,7 +115,7 @@ impl SessionState {
         if let Some(status) = status {
             self.status = status;
         }
-        self.env = None;
+        self.forget_env();
         self.inexact.get_or_insert(why);
         self.reusable = false;
     }

@@ -7,6 +7,7 @@ use super::exchange::{Answer, Columns};
 use super::observe::Execution;
 use super::prepared::Bound;
 use super::relay::Timing;
+use super::rooms::Rooms;
 use crate::analytics::ServedBy;
 use crate::backend::connection::ExchangeError;
 use crate::cache::{Fill, Hit, Lookup, Request};
@@ -99,6 +100,10 @@ impl Session {
         let (mut reason, mut fill) = match rooms.cache.consider(&request) {
             Err(skip) => (Reason::NotCacheable(skip.label()), None),
             Ok(wanted) => match rooms.cache.lookup(wanted).await {
+                // The wait may have seen the address move to another server.
+                _ if rooms.binlog.is_of_another(env.variable("server_uuid")) => {
+                    (Reason::NotFresh("other_server"), None)
+                }
                 Lookup::Hit(hit) => {
                     self.send_hit(&hit, question, timing).await?;
                     return Ok(Tried::Answered);
@@ -215,19 +220,14 @@ impl Session {
         timing: &mut Timing,
     ) -> Result<Result<(), Reason>, SessionError> {
         let rooms = self.worker.rooms.clone();
-        let (view, wait) = (&route.view, rooms.views.gate_wait());
-        if let Err(error) = rooms
-            .binlog
-            .unchanged_since(&view.tables, view.position, view.epoch, wait)
-            .await
-        {
-            rooms.views.gate_closed(route, &error);
-            return Ok(Err(Reason::NotFresh(error.label())));
-        }
+        // Columns and privileges first, the proof after them: what changed in between shows in the proof.
+        let grants = rooms.binlog.grant_epoch();
         let Some(columns) = self.columns_for(route, question, env).await? else {
             return Ok(Err(Reason::ViewFailed("columns")));
         };
-        timing.sent = Instant::now();
+        if let Err(reason) = prove(&rooms, route, grants).await {
+            return Ok(Err(reason));
+        }
         let parameters = match view_parameters(route, question) {
             Ok(parameters) => parameters,
             Err(why) => return Ok(Err(Reason::ViewRefused(why))),
@@ -288,6 +288,9 @@ impl Session {
             tracing::warn!(%error, "no service connection for a view");
             "no_service_connection"
         })?;
+        if !service.is_on(env) {
+            return Err("other_server");
+        }
         let mut answer = service
             .answer(&route.sql, parameters, env, VIEW_ANSWER_BYTES_MAX)
             .await;
@@ -358,6 +361,22 @@ impl Session {
                 .unwrap_or(question.text),
         );
         hash.digest128()
+    }
+}
+
+/// Proves that a view equals its base table now, and that nobody's rights changed since `grants`.
+async fn prove(rooms: &Rooms, route: &ViewRoute, grants: u64) -> Result<(), Reason> {
+    let (view, wait) = (&route.view, rooms.views.gate_wait());
+    let proof = rooms
+        .binlog
+        .unchanged_since(&view.tables, view.position, view.epoch, wait);
+    if let Err(error) = proof.await {
+        rooms.views.gate_closed(route, &error);
+        return Err(Reason::NotFresh(error.label()));
+    }
+    match rooms.binlog.grant_epoch() == grants {
+        true => Ok(()),
+        false => Err(Reason::NotFresh("grants")),
     }
 }
 

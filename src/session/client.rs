@@ -5,7 +5,11 @@ use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
 use crate::protocol::response::{ErrPacket, OkPacket};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+
+/// Longest wait for a client to take one piece of an answer, as the server's own `net_write_timeout`.
+const WRITE_MAX: Duration = Duration::from_secs(60);
 
 /// A connected client.
 pub struct Client {
@@ -44,11 +48,20 @@ impl Client {
     /// # Errors
     /// The socket's.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await?;
-        if self.stream.is_tls() {
-            self.stream.flush().await?;
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            match self.stream.is_tls() {
+                true => self.stream.flush().await,
+                false => Ok(()),
+            }
+        };
+        match tokio::time::timeout(WRITE_MAX, sent).await {
+            Ok(sent) => sent,
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client takes nothing",
+            )),
         }
-        Ok(())
     }
 
     /// Reads one whole packet during login: its payload, with the sequence number checked off.

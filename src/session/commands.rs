@@ -9,6 +9,7 @@ use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
 use super::{Entrance, Session};
 use crate::admin;
 use crate::analytics::ServedBy;
+use crate::backend::connection::ServerConnection;
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
@@ -33,13 +34,16 @@ impl Session {
             Command::StmtExecute => self.execute(length).await,
             Command::StmtPrepare => self.prepare(length).await,
             Command::StmtClose => {
-                if let Some(id) = self.statement_id() {
-                    self.prepared.remove(&id);
-                }
+                self.forget_prepared();
                 self.forward(length).await
             }
             Command::StmtSendLongData | Command::StmtReset => {
                 self.note_long_data(command);
+                self.relay_command(command, length).await.map(drop)
+            }
+            Command::SetOption => {
+                // A reset does not take it back.
+                self.state.reusable = false;
                 self.relay_command(command, length).await.map(drop)
             }
             Command::ChangeUser => self.change_user(length).await,
@@ -207,7 +211,7 @@ impl Session {
     pub(super) fn schema_changed(&mut self, schema: Arc<str>) {
         self.observer.set_schema(&self.worker, &schema);
         self.state.schema = schema;
-        self.state.env = None;
+        self.state.forget_env();
         self.backend.had_schema = true;
     }
 
@@ -215,12 +219,14 @@ impl Session {
         self.state.found_rows_elsewhere = None;
         let summary = self.relay_command(Command::ResetConnection, length).await?;
         if let Some(summary) = summary.filter(|s| s.error.is_none()) {
+            self.set_unlogged(false);
             let reusable = self.state.reusable;
             self.state = SessionState {
                 reusable,
                 ..SessionState::new(summary.status, self.state.schema.clone())
             };
             self.prepared.clear();
+            self.prepared_bytes = 0;
         }
         Ok(())
     }
@@ -263,17 +269,26 @@ impl Session {
         };
         self.client.collation = request.collation;
         let account = Account::of(&claim);
+        // The old connection goes first: what it holds must be free before the client hears OK, and so must its place.
+        self.set_unlogged(false);
+        let nothing = ServerConnection::in_process(tokio::io::duplex(1).0, 0, 0);
+        let old = std::mem::replace(&mut self.backend, nothing);
+        if std::mem::replace(&mut self.state.reusable, false) {
+            self.worker.rooms.give_back(old, self.worker.id).await;
+        } else {
+            drop(old);
+        }
         let nonce: Nonce = self.nonce;
         let (backend, nonce) =
             login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
-        self.nonce = nonce;
-        login::send_login_ok(&mut self.client, &backend).await?;
-        let old = std::mem::replace(&mut self.backend, backend);
-        if self.state.reusable {
-            self.worker.rooms.give_back(old, self.worker.id).await;
-        }
+        (self.backend, self.nonce) = (backend, nonce);
+        login::send_login_ok(&mut self.client, &self.backend).await?;
         self.state = SessionState::new(self.backend.status, account.schema.clone());
         self.prepared.clear();
+        self.prepared_bytes = 0;
+        self.lex_base = super::lex_base(&self.client, &self.backend);
+        self.is_administrator = super::is_administrator(&self.worker, &account);
+        self.admin = None;
         self.observer
             .set_account(&self.worker, &account, &self.backend);
         Ok(())

@@ -14,6 +14,7 @@ use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::{ProtocolError, capability};
 use crate::sql::env::{SELECT_SQL, SELECT_SQL_MARIADB, SessionEnv};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The row of session variables has a few hundred bytes.
 const ENV_BYTES_MAX: usize = 65_536;
@@ -39,6 +40,10 @@ pub struct Service {
     connection: ServerConnection,
     /// The environment it was given last.
     env: Option<u128>,
+    /// `@@server_uuid` of the server it is on, as text.
+    server_uuid: Option<Vec<u8>>,
+    /// When it was last used.
+    used: Instant,
 }
 
 /// A whole answer, in memory.
@@ -160,6 +165,11 @@ fn one_row(bytes: &[u8], capabilities: u32) -> Option<Vec<Option<Vec<u8>>>> {
 }
 
 impl Service {
+    /// Whether it is on the server that a session with these variables is on: an address can move to another one.
+    pub fn is_on(&self, env: &SessionEnv) -> bool {
+        self.server_uuid.as_deref() == env.variable("server_uuid").map(str::as_bytes)
+    }
+
     /// Runs a query with the given environment and keeps the whole answer.
     ///
     /// # Errors
@@ -259,17 +269,37 @@ impl Worker {
         )
         .await?;
         connection.hold(slot);
+        let mut bytes = Vec::new();
+        connection
+            .query(b"SELECT @@server_uuid", |more| {
+                keep(&mut bytes, more, ENV_BYTES_MAX)
+            })
+            .await?;
+        let server_uuid =
+            one_row(&bytes, connection.capabilities).and_then(|mut row| row.pop().flatten());
         Ok(Service {
             connection,
             env: None,
+            server_uuid,
+            used: Instant::now(),
         })
     }
 
     /// Keeps a service connection that is still usable for the next one.
-    pub fn keep_service(&self, service: Service) {
+    pub fn keep_service(&self, mut service: Service) {
+        service.used = Instant::now();
         let mut services = self.services.borrow_mut();
         if services.len() < SERVICES_MAX {
             services.push(service);
         }
+    }
+
+    /// Closes the service connections that nobody used for a while, and all of them when clients wait for a connection.
+    pub fn reap_services(&self, now: Instant) {
+        let idle_max = Duration::from_millis(self.rooms.config.pool.idle_ms_max);
+        let wanted = self.rooms.pool.has_waiters();
+        self.services
+            .borrow_mut()
+            .retain(|service| !wanted && now.duration_since(service.used) < idle_max);
     }
 }

@@ -9,6 +9,7 @@ use crate::analytics::ServedBy;
 use crate::cache::Request;
 use crate::protocol::column::{Cell, ColumnDefinition, ResultSetWriter};
 use crate::protocol::relay::Summary;
+use crate::router::plain;
 use crate::router::reason::Reason;
 use crate::sql::Statement;
 use std::sync::Arc;
@@ -100,7 +101,9 @@ impl Session {
             return Ok(reason);
         }
         if !statement.is_plain_read() {
-            return Ok(rooms.plain_reason(statement).unwrap_or(Reason::NotARead));
+            return Ok(
+                plain(statement, &rooms.cache, self.views_enabled()).unwrap_or(Reason::NotARead)
+            );
         }
         let Some(env) = self.env().await? else {
             return Ok(Reason::Environment("unknown"));

@@ -256,7 +256,7 @@ pub async fn authenticate(
         && listed.is_none()
         && let Some(backend) = hand_on_native(client, worker, claim).await?
     {
-        return Ok((backend, nonce));
+        return Ok(backend);
     }
     let known = Known {
         sha2: sha2.as_ref(),
@@ -367,7 +367,7 @@ async fn hand_on_native(
     client: &mut Client,
     worker: &Worker,
     claim: &Claim<'_>,
-) -> Result<Option<ServerConnection>, SessionError> {
+) -> Result<Option<(ServerConnection, Nonce)>, SessionError> {
     let rooms = &worker.rooms;
     let slot = rooms
         .pool
@@ -395,7 +395,7 @@ async fn hand_on_native(
     let mut backend = asked.answer(&rooms.target, &answer).await?;
     backend.hold(slot);
     rooms.saw_facts(&backend.facts);
-    Ok(Some(backend))
+    Ok(Some((backend, nonce)))
 }
 
 /// A client's claim, as we make it to the backend.
@@ -420,9 +420,12 @@ async fn connect(
 ) -> Result<ServerConnection, SessionError> {
     let rooms = &worker.rooms;
     let user: Arc<str> = String::from_utf8_lossy(claim.user).into();
-    if proven {
+    if proven && std::str::from_utf8(claim.user).is_ok() {
         let key = ConnectionKey::new(user.clone(), client.capabilities, claim.schema.is_empty());
         while let Some(mut idle) = rooms.pool.take_idle(&key, worker.id) {
+            if idle.grants != rooms.grant_epoch() {
+                continue;
+            }
             match take_over(&mut idle, client, claim).await {
                 Ok(()) => return Ok(idle),
                 Err(crate::backend::connection::ExchangeError::Refused { .. }) => break,
@@ -431,10 +434,12 @@ async fn connect(
         }
     }
     let slot = rooms.pool.slot(&user).await?;
+    let grants = rooms.grant_epoch();
     let login = backend_claim(client, claim, secret);
     let mut backend =
         backend_login::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
     backend.hold(slot);
+    backend.grants = grants;
     rooms.saw_facts(&backend.facts);
     Ok(backend)
 }
@@ -445,6 +450,8 @@ async fn take_over(
     client: &Client,
     claim: &Claim<'_>,
 ) -> Result<(), crate::backend::connection::ExchangeError> {
+    // What was said at the first client's login is not this one's.
+    backend.login_ok.clear();
     let collation = mysql_common::collations::Collation::resolve(
         mysql_common::collations::CollationId::from(client.collation),
     );

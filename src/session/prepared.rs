@@ -6,14 +6,15 @@ use super::answers::{Question, Tried};
 use super::error::SessionError;
 use super::observe::{Execution, us};
 use super::relay::{Timing, relay_answer, send_to_backend};
+use super::statements::mentions_log_switch;
 use super::{Entrance, Session};
 use crate::analytics::ServedBy;
 use crate::protocol::column::column_type;
 use crate::protocol::command::{Command, EXECUTE_CURSOR_ANY, Execute, Parameters};
 use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
+use crate::router::plain;
 use crate::router::reason::Reason;
-use crate::sql::env::SessionEnv;
 use crate::sql::{Kind, Statement};
 use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
@@ -21,6 +22,12 @@ use std::time::Instant;
 
 /// Prepared statements that one session may have open; the server's own limit is for all sessions together.
 const PREPARED_MAX: usize = 65_536;
+
+/// Longer texts and type lists are not held, so their executions are only relayed.
+const HELD_BYTES_MAX: usize = 32 * 1024;
+
+/// Texts of prepared statements that one session may have held.
+const SESSION_BYTES_MAX: usize = 1 << 20;
 
 /// A statement that the client prepared on its backend connection.
 pub(super) struct Prepared {
@@ -30,8 +37,8 @@ pub(super) struct Prepared {
     text: Option<Arc<[u8]>>,
     /// Parameters it declares.
     declared: usize,
-    /// The session's variables when it was prepared: some of them stick to it.
-    env: Option<Arc<SessionEnv>>,
+    /// [`SessionState::env_changes`](crate::router::session_state::SessionState) when it was prepared: some variables stick to it.
+    env_changes: u64,
     /// Type entries that the client sent last.
     types: Vec<u8>,
     /// The backend has not seen `types`, because the executions that brought them were answered from elsewhere.
@@ -47,7 +54,7 @@ impl Prepared {
             statement: None,
             text: None,
             declared: 0,
-            env: None,
+            env_changes: 0,
             types: Vec::new(),
             types_unsent: false,
             long_data: false,
@@ -199,27 +206,44 @@ impl Session {
                 .map_err(SessionError::ClientIo);
         }
         let statement = self.worker.statement(self.body(length), self.lex_mode());
+        if matches!(statement.kind, Kind::Set) && mentions_log_switch(self.body(length)) {
+            self.set_unlogged(true);
+        }
         let may_be_better = self.entrance == Entrance::App
             && statement.is_plain_read()
-            && (statement.aggregate || statement.cacheable.is_ok());
-        let text = may_be_better.then(|| Arc::from(self.body(length)));
-        let env = match self.state.allows_other_answers() {
-            Ok(()) if may_be_better => self.env().await?,
-            _ => None,
-        };
+            && (statement.aggregate || statement.cacheable.is_ok())
+            && length <= HELD_BYTES_MAX
+            && self.prepared_bytes + length <= SESSION_BYTES_MAX;
+        let text: Option<Arc<[u8]>> = may_be_better.then(|| Arc::from(self.body(length)));
+        let env_changes = self.state.env_changes;
         let summary = self.relay_command(Command::StmtPrepare, length).await?;
         if let Some(done) = summary.and_then(|s| s.prepared) {
             let declared = usize::from(done.params);
+            // A tree that nothing will be planned from would stay for as long as the statement is prepared.
+            let statement = match text {
+                None if statement.select_ast.is_some() => Arc::new(statement.without_tree()),
+                _ => statement,
+            };
+            let held = text.as_ref().map_or(0, |text| text.len());
+            self.prepared_bytes += held;
             let prepared = Prepared {
                 statement: Some(statement),
                 text,
                 declared,
-                env,
+                env_changes,
                 ..Prepared::unread()
             };
             self.prepared.insert(done.statement_id, prepared);
         }
         Ok(())
+    }
+
+    /// COM_STMT_CLOSE.
+    pub(super) fn forget_prepared(&mut self) {
+        if let Some(gone) = self.statement_id().and_then(|id| self.prepared.remove(&id)) {
+            let held = gone.text.map_or(0, |text| text.len());
+            self.prepared_bytes = self.prepared_bytes.saturating_sub(held);
+        }
     }
 
     /// COM_STMT_SEND_LONG_DATA and COM_STMT_RESET: relayed; an execution with such data is the backend's.
@@ -278,7 +302,7 @@ impl Session {
                 .await
                 .map(drop);
         };
-        if let Some(reason) = self.worker.rooms.plain_reason(statement) {
+        if let Some(reason) = plain(statement, &self.worker.rooms.cache, self.views_enabled()) {
             return self
                 .relay_execution(length, Some(statement), reason, None, &mut timing)
                 .await
@@ -290,7 +314,8 @@ impl Session {
             bound: Some(bound),
             bytes_in: (HEADER_BYTES + length) as u64,
         };
-        let tried = match self.prepared_env_holds(id).await? {
+        let prepared_env = self.prepared.get(&id).map(|prepared| prepared.env_changes);
+        let tried = match prepared_env == Some(self.state.env_changes) {
             true => self.try_better(&question, &mut timing).await?,
             false => Tried::not(Reason::Environment("changed_since_prepare")),
         };
@@ -331,7 +356,12 @@ impl Session {
         let Ok((flags, parameters)) = parsed else {
             return (statement, None, None);
         };
-        if let Some(types) = parameters.types {
+        if parameters
+            .types
+            .is_some_and(|types| types.len() > HELD_BYTES_MAX)
+        {
+            (prepared.text, prepared.types_unsent) = (None, false);
+        } else if let Some(types) = parameters.types {
             prepared.types.clear();
             prepared.types.extend_from_slice(types);
             prepared.types_unsent = false;
@@ -344,23 +374,6 @@ impl Session {
             None => (statement, None, None),
             Some(text) => (statement, Some(text), bound(&parameters, &prepared.types)),
         }
-    }
-
-    /// Whether the variables that stuck to a statement when it was prepared are those of now.
-    async fn prepared_env_holds(&mut self, id: u32) -> Result<bool, SessionError> {
-        if self.state.allows_other_answers().is_err() {
-            // The reason is found, and told, by who asks next.
-            return Ok(true);
-        }
-        let now = self.env().await?;
-        let then = self
-            .prepared
-            .get(&id)
-            .and_then(|prepared| prepared.env.clone());
-        Ok(match (then, now) {
-            (Some(then), Some(now)) => then.fingerprint() == now.fingerprint(),
-            _ => false,
-        })
     }
 
     /// Relays the execution at the front of the buffer. If the backend has not seen the parameter types that the client counts on,

@@ -79,22 +79,23 @@ pub async fn relay_answer(
     machine.reset(expect, backend.capabilities);
     loop {
         if backend.input.is_empty() {
-            let read = backend
-                .input
-                .fill(&mut backend.stream)
-                .await
-                .map_err(SessionError::BackendIo)?;
-            if read == 0 {
-                client.sequence = machine.next_sequence().unwrap_or(0);
-                client.is_mid_packet = machine.next_sequence().is_none() && !machine.is_untouched();
-                return Err(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into()));
-            }
+            let read = match backend.input.fill(&mut backend.stream).await {
+                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                other => other,
+            };
+            read.map_err(|error| broken_off(client, machine, SessionError::BackendIo(error)))?;
         }
         let arrived = Instant::now();
         timing.first_byte.get_or_insert(arrived);
-        let fed = machine
-            .feed(backend.input.peek())
-            .map_err(SessionError::BackendProtocol)?;
+        let place = machine.next_sequence();
+        let fed = match machine.feed(backend.input.peek()) {
+            Ok(fed) => fed,
+            Err(error) => {
+                client.sequence = place.unwrap_or(0);
+                client.is_mid_packet = place.is_none();
+                return Err(SessionError::BackendProtocol(error));
+            }
+        };
         let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
         client.send(bytes).await.map_err(SessionError::ClientIo)?;
         if let Some(fill) = &mut fill {
@@ -116,28 +117,32 @@ pub async fn relay_answer(
     }
 }
 
-/// Relays the file of a LOAD DATA LOCAL from the client up to its empty packet.
+/// An answer broke off: notes whether, and under which number, an error can still be told to the client.
+fn broken_off(client: &mut Client, machine: &ResponseMachine, error: SessionError) -> SessionError {
+    client.sequence = machine.next_sequence().unwrap_or(0);
+    client.is_mid_packet = machine.next_sequence().is_none();
+    error
+}
+
+/// Relays the file of a LOAD DATA LOCAL from the client up to its empty packet. An empty packet behind a full one only ends
+/// that one.
 async fn relay_file(
     client: &mut Client,
     backend: &mut ServerConnection,
 ) -> Result<(), SessionError> {
+    let mut continued = false;
     loop {
-        let ended = relay_packet(client, backend).await?.is_empty();
-        if ended {
+        let length = relay_packet(client, backend).await?.length;
+        if length == 0 && !continued {
             return Ok(());
         }
+        continued = length == crate::protocol::packet::PAYLOAD_BYTES_MAX;
     }
 }
 
-/// Length and end of a packet that was relayed.
+/// Length of a packet that was relayed.
 struct Relayed {
     length: usize,
-}
-
-impl Relayed {
-    fn is_empty(&self) -> bool {
-        self.length == 0
-    }
 }
 
 /// Relays one physical packet of the client, in pieces as they come: 16 MiB are never held.
@@ -148,7 +153,8 @@ async fn relay_packet(
     while client.input.peek().len() < HEADER_BYTES {
         fill_client(client).await?;
     }
-    let (length, _) = header(client.input.peek()).ok_or(SessionError::Internal("header"))?;
+    let (length, sequence) = header(client.input.peek()).ok_or(SessionError::Internal("header"))?;
+    client.sequence = sequence.wrapping_add(1);
     let mut left = HEADER_BYTES + length;
     loop {
         let piece = client.input.peek();

@@ -13,13 +13,12 @@ use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::protocol::auth::RsaKey;
-use crate::router::reason::Reason;
 use crate::shutdown::Shutdown;
-use crate::sql::{Kind, Statement, StatementCache};
+use crate::sql::StatementCache;
 use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
@@ -68,6 +67,10 @@ pub struct Rooms {
     pub admin: Arc<Admin>,
     /// Name and password of the administrator.
     pub admin_account: (String, String),
+    /// The server's `sql_mode` changes how texts are read, or is not known.
+    pub has_odd_sql_mode: AtomicBool,
+    /// `@@init_connect` is not empty, or not known: connections are not given to a second client.
+    pub has_init_connect: AtomicBool,
     /// The next connection id.
     pub session_ids: AtomicU32,
 }
@@ -96,26 +99,6 @@ impl Rooms {
         }
     }
 
-    /// Why nothing better than the backend need be looked for, judged by the statement alone: the way of most statements.
-    /// `None`: cache or views may have an answer.
-    pub fn plain_reason(&self, statement: &Statement) -> Option<Reason> {
-        if statement.kind != Kind::Select {
-            return Some(if statement.kind == Kind::Multi {
-                Reason::MultiStatement
-            } else {
-                Reason::NotARead
-            });
-        }
-        if let Some(opaque) = statement.opaque {
-            return Some(Reason::Opaque(opaque.label()));
-        }
-        let may_be_viewed = statement.aggregate && self.config.views.enabled;
-        match self.cache.may_take(statement) {
-            Err(skip) if !may_be_viewed => Some(Reason::NotCacheable(skip.label())),
-            _ => None,
-        }
-    }
-
     /// The count that moves when accounts or grants change; `None` when nobody would tell us.
     pub fn grant_epoch(&self) -> Option<u64> {
         self.binlog
@@ -126,6 +109,11 @@ impl Rooms {
 
     /// Resets a connection that a client has left and gives it to the pool; closes it if that fails.
     pub async fn give_back(&self, mut connection: ServerConnection, worker: usize) {
+        // Global privileges and default roles stick to a login, and init_connect runs only at one.
+        let current = connection.grants == self.grant_epoch() && connection.poolable;
+        if !current || self.has_init_connect.load(Relaxed) {
+            return;
+        }
         match tokio::time::timeout(RESET_MAX, connection.reset()).await {
             Ok(Ok(())) => self.pool.give_back(connection, worker),
             Ok(Err(error)) => tracing::debug!(%error, "a backend connection could not be reset"),

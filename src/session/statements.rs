@@ -21,6 +21,8 @@ struct Afterwards {
     next_transaction: bool,
     /// The texts of this session cannot be read for sure from now on.
     unreadable: Option<&'static str>,
+    /// `sql_log_bin`: writes go past the log from now on (true), or into it again (false).
+    unlogged: Option<bool>,
     /// The connection cannot be brought back to how it was.
     not_reusable: bool,
 }
@@ -55,8 +57,15 @@ impl Session {
                 .await;
         }
         let afterwards = afterwards(parsed);
+        if afterwards.unlogged == Some(true) {
+            // Before it takes effect, not after.
+            self.set_unlogged(true);
+        }
         self.relay_statement(length, statement, Reason::NotARead, None, timing)
             .await?;
+        if afterwards.unlogged == Some(false) && self.last_ok {
+            self.set_unlogged(false);
+        }
         self.state.reusable &= !afterwards.not_reusable;
         self.state.next_transaction_set |= afterwards.next_transaction;
         if let Some(why) = afterwards.unreadable {
@@ -82,6 +91,25 @@ const READING_MODES: [&str; 9] = [
     "PIPES",
 ];
 
+impl Session {
+    /// The session begins or ceases to write past the binary log.
+    pub(super) fn set_unlogged(&mut self, unlogged: bool) {
+        if std::mem::replace(&mut self.is_unlogged, unlogged) == unlogged {
+            return;
+        }
+        match unlogged {
+            true => self.worker.rooms.binlog.unlogged_begins(),
+            false => self.worker.rooms.binlog.unlogged_ends(),
+        }
+    }
+}
+
+/// Whether a text that is not looked into may switch `sql_log_bin`.
+pub(super) fn mentions_log_switch(text: &[u8]) -> bool {
+    text.windows(7)
+        .any(|word| word.eq_ignore_ascii_case(b"log_bin"))
+}
+
 fn afterwards(parsed: SessionStatement) -> Afterwards {
     let mut after = Afterwards::default();
     match parsed {
@@ -106,6 +134,26 @@ fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
             after.next_transaction = true;
         }
         SetTarget::Variable(Scope::NextTransaction, _) => after.next_transaction = true,
+        // `SET @@transaction_isolation = ..` without a scope means the next transaction; with one it does no harm to think so.
+        SetTarget::Variable(_, name)
+            if matches!(
+                name.as_str(),
+                "transaction_isolation" | "transaction_read_only" | "tx_isolation" | "tx_read_only"
+            ) =>
+        {
+            after.next_transaction = true;
+        }
+        SetTarget::Variable(_, name) if name == "sql_log_bin" => {
+            let on = match &assignment.value {
+                SetValue::Default => true,
+                SetValue::Word(word) => {
+                    word.eq_ignore_ascii_case("on") || word.eq_ignore_ascii_case("true")
+                }
+                SetValue::Number(number) => number == "1",
+                _ => false,
+            };
+            after.unlogged = Some(!on);
+        }
         SetTarget::Role | SetTarget::ResourceGroup => after.not_reusable = true,
         SetTarget::Variable(_, name) if name == "sql_mode" => {
             let plain = match &assignment.value {
@@ -147,7 +195,8 @@ fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
     }
 }
 
-fn is_plain_mode(mode: &str) -> bool {
+/// Whether a `sql_mode` leaves texts to be read as by default.
+pub fn is_plain_mode(mode: &str) -> bool {
     let mode = mode.to_ascii_uppercase();
     !READING_MODES.iter().any(|word| mode.contains(word))
 }

@@ -5,6 +5,7 @@ use super::error::SessionError;
 use super::observe::{Execution, Observer, us};
 use super::prepared::Bound;
 use super::relay::{Timing, relay_answer, send_to_backend};
+use super::statements::mentions_log_switch;
 use super::worker::Worker;
 use super::{Entrance, Session};
 use crate::analytics::ServedBy;
@@ -15,6 +16,7 @@ use crate::protocol::command::{QueryBody, put_query};
 use crate::protocol::packet::{HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
 use crate::protocol::status;
+use crate::router::plain;
 use crate::router::reason::Reason;
 use crate::sql::env::SessionEnv;
 use crate::sql::{Kind, LexMode, Statement};
@@ -71,16 +73,28 @@ impl Session {
                 .answer_session_statement(length, &text, &statement, &mut timing)
                 .await;
         }
-        if let Some(reason) = self.worker.rooms.plain_reason(&statement) {
+        let unread = statement.kind == Kind::Multi || statement.opaque.is_some();
+        if unread && mentions_log_switch(query.text) {
+            self.set_unlogged(true);
+        }
+        if let Some(reason) = plain(&statement, &self.worker.rooms.cache, self.views_enabled()) {
             self.restore_diagnostics_before(&statement).await?;
             return self
                 .relay_statement(length, &statement, reason, None, &mut timing)
                 .await
                 .map(drop);
         }
-        let text = query.text.to_vec();
+        let text = self.query_text(length);
         self.answer_read(length, &text, &statement, &mut timing)
             .await
+    }
+
+    /// A copy of the text at the front of the buffer.
+    fn query_text(&self, length: usize) -> Vec<u8> {
+        let packet = self.body(length);
+        QueryBody::parse(packet, self.client.capabilities)
+            .map(|query| query.text.to_vec())
+            .unwrap_or_default()
     }
 
     /// A read that may have a better answer than the backend's.

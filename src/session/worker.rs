@@ -113,6 +113,7 @@ async fn keep_house(worker: Rc<Worker>) {
         seconds.tick().await;
         let now = std::time::Instant::now();
         worker.recorder.tick(now);
+        worker.reap_services(now);
         let oldest_ms = worker
             .recorder
             .clock()
@@ -153,7 +154,8 @@ async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let drain = std::time::Duration::from_millis(worker.rooms.config.runtime.shutdown_drain_ms_max);
     let ended = tokio::time::timeout(drain, async {
         // Sessions end at their own pace; this only has to notice the last one.
-        while worker.sessions.get() > 0 {
+        // A socket from the pool may be driven by another worker's reactor, so all workers stay until all sessions are over.
+        while worker.sessions.get() > 0 || !worker.rooms.analytics.sessions().list().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     });

@@ -213,6 +213,8 @@ fn runs_expressions(kind: Kind) -> bool {
             | Kind::Delete
             | Kind::Load
             | Kind::Do
+            | Kind::Ddl
+            | Kind::Show
             | Kind::Set
             | Kind::Explain
             | Kind::Handler

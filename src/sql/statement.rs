@@ -391,6 +391,23 @@ impl Statement {
         u32::try_from(1 + bytes / WEIGHT_UNIT_BYTES).unwrap_or(u32::MAX)
     }
 
+    /// The same without its tree, for holders that plan nothing.
+    pub fn without_tree(&self) -> Self {
+        Self {
+            id: self.id,
+            digest_text: self.digest_text.clone(),
+            kind: self.kind,
+            reads: self.reads.clone(),
+            writes: self.writes.clone(),
+            opaque: self.opaque,
+            effects: self.effects,
+            reads_diagnostics: self.reads_diagnostics,
+            cacheable: self.cacheable,
+            aggregate: self.aggregate,
+            select_ast: None,
+        }
+    }
+
     /// A query that reads and does nothing else, as far as the statement alone tells.
     pub fn is_plain_read(&self) -> bool {
         self.kind == Kind::Select

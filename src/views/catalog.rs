@@ -34,7 +34,7 @@ pub struct TableInfo {
 
 /// Up to where the log had been read before a table was described, and in which epoch: the description holds while the
 /// definition has not changed since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asof {
     /// The log's epoch.
     pub epoch: u64,

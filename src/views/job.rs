@@ -127,7 +127,8 @@ impl Job {
         loop {
             match self.binlog.fill_start(&tables).await {
                 Ok(token) => return Ok(token),
-                Err(GateError::TableNotTracked { why, .. }) => {
+                // A description that could not be read (the server has just gone, say) can be read later.
+                Err(GateError::TableNotTracked { why, .. }) if why != "unreadable" => {
                     return Err(ViewsError::Unsupported(format!(
                         "the table cannot be followed in the binary log: {why}"
                     )));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::TableInfo;
+use super::catalog::{Asof, TableInfo};
 use super::definition::{BaseTable, Definition, ReadyView};
 use super::matching::{self, Match};
 use super::observed::Session;
@@ -12,7 +12,7 @@ use super::pattern::{self, Pattern};
 use super::refusal::Refusal;
 use super::registry::Published;
 use super::rewrite::{Rewritten, rewrite};
-use crate::binlog::TableKey;
+use crate::binlog::{Binlog, TableKey};
 use crate::sql::{DigestScratch, LiteralKind, SelectTree, Statement, StatementCache};
 
 /// A view, and how it answers one question.
@@ -24,6 +24,8 @@ pub struct Plan {
     pattern: Pattern,
     definition: Arc<Definition>,
     info: Arc<TableInfo>,
+    /// From when the description of the table is.
+    asof: Asof,
 }
 
 /// A text parsed by itself: the tree that the workers share was made from another text of its digest, and literals that
@@ -58,7 +60,7 @@ impl Plan {
     ///
     /// # Errors
     /// The first rule that keeps it on the base table.
-    pub fn make(parsed: &Parsed, info: Arc<TableInfo>) -> Result<Self, Refusal> {
+    pub fn make(parsed: &Parsed, info: Arc<TableInfo>, asof: Asof) -> Result<Self, Refusal> {
         let tree = parsed.tree()?;
         let pattern = Pattern::new(tree, &info.schema)?;
         let definition = Arc::new(pattern.generalise()?);
@@ -66,7 +68,16 @@ impl Plan {
             pattern,
             definition,
             info,
+            asof,
         })
+    }
+
+    /// Whether the table may have another definition now than the one that was planned with.
+    pub fn is_outdated(&self, binlog: &Binlog) -> bool {
+        binlog.epoch() != self.asof.epoch
+            || binlog
+                .last_definition(self.table())
+                .is_some_and(|at| at > self.asof.position)
     }
 
     /// Whether another text of the same statement asks this question.

@@ -330,11 +330,11 @@ impl Keeper {
             Ok(base) => base,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (_, info) = self.table(&base.schema, &base.name).await?;
+        let (asof, info) = self.table(&base.schema, &base.name).await?;
         let Some(info) = info else {
             return Ok(Err(Refusal::NotBaseTable));
         };
-        Ok(Plan::make(&parsed, info))
+        Ok(Plan::make(&parsed, info, asof))
     }
 
     /// Ends the use of views whose table changed, and of those whose table is another one now.

@@ -231,7 +231,8 @@ fn group_key_sql(definition: &Definition, columns: &[StoredColumn]) -> String {
                 .iter()
                 .any(|column| column.name == key.column && is_enumerated(column));
             let bytes = if enumerated {
-                format!("CAST({name} + 0 AS BINARY)")
+                // Not `+ 0`: a SET in arithmetic is a DOUBLE, which has 53 bits for 64 members.
+                format!("CAST(CAST({name} AS UNSIGNED) AS BINARY)")
             } else {
                 format!("CAST({name} AS BINARY)")
             };

@@ -77,9 +77,9 @@ impl Desk {
                     continue;
                 }
                 let parsed = Parsed::new(unplanned.text(), &observed.session);
-                let planned = parsed
-                    .base_table(&observed.session)
-                    .and_then(|_| Plan::make(&parsed, info()));
+                let planned = parsed.base_table(&observed.session).and_then(|_| {
+                    Plan::make(&parsed, info(), crate::views::catalog::Asof::default())
+                });
                 observed.planned(&unplanned, planned, 0);
             }
         }

@@ -391,7 +391,7 @@ pub static KEYS: &[Key] = &[
         "views.chunk_ms_target",
         Field::U64(|c| &mut c.views.chunk_ms_target, 1, 60_000),
         "ms",
-        "Time that one chunk of a build aims at; its rows are locked for so long.",
+        "Time that one chunk of a build aims at; larger tables are read in more chunks.",
     ),
     key(
         "views.views_max",

@@ -103,7 +103,7 @@ fn chunk() {
     );
     insta::assert_snapshot!(sql, @r"
 INSERT INTO `tidegate`.`v1_1` (`gk`, `k1`, `k2`, `k3`, `n`, `m1`, `m2`, `m3`, `m4`)
-SELECT UNHEX(LEFT(SHA2(CONCAT(IFNULL(CONCAT('v', LENGTH(CAST(d.`k1` AS BINARY)), ':', CAST(d.`k1` AS BINARY)), 'n'), IFNULL(CONCAT('v', LENGTH(CAST(d.`k2` + 0 AS BINARY)), ':', CAST(d.`k2` + 0 AS BINARY)), 'n'), IFNULL(CONCAT('v', LENGTH(CAST(d.`k3` AS BINARY)), ':', CAST(d.`k3` AS BINARY)), 'n')), 256), 32)), d.`k1`, d.`k2`, d.`k3`, d.`n`, d.`m1`, d.`m2`, d.`m3`, d.`m4`
+SELECT UNHEX(LEFT(SHA2(CONCAT(IFNULL(CONCAT('v', LENGTH(CAST(d.`k1` AS BINARY)), ':', CAST(d.`k1` AS BINARY)), 'n'), IFNULL(CONCAT('v', LENGTH(CAST(CAST(d.`k2` AS UNSIGNED) AS BINARY)), ':', CAST(CAST(d.`k2` AS UNSIGNED) AS BINARY)), 'n'), IFNULL(CONCAT('v', LENGTH(CAST(d.`k3` AS BINARY)), ':', CAST(d.`k3` AS BINARY)), 'n')), 256), 32)), d.`k1`, d.`k2`, d.`k3`, d.`n`, d.`m1`, d.`m2`, d.`m3`, d.`m4`
 FROM (SELECT DATE(`at`) AS `k1`, `kind` AS `k2`, `region` AS `k3`, COUNT(*) AS `n`, COUNT(`amount`) AS `m1`, IFNULL(SUM(`amount`), 0) AS `m2`, MIN(`amount`) AS `m3`, MAX(`amount`) AS `m4` FROM `shop`.`or``ders` FORCE INDEX (PRIMARY) WHERE `id` > 5 AND `id` <= 10 GROUP BY DATE(`at`), `kind`, `region`, CAST(`region` AS BINARY)) AS d
 ON DUPLICATE KEY UPDATE `n` = `tidegate`.`v1_1`.`n` + d.`n`, `m1` = `tidegate`.`v1_1`.`m1` + d.`m1`, `m2` = `tidegate`.`v1_1`.`m2` + d.`m2`, `m3` = CASE WHEN `tidegate`.`v1_1`.`m3` IS NULL OR d.`m3` < `tidegate`.`v1_1`.`m3` THEN d.`m3` ELSE `tidegate`.`v1_1`.`m3` END, `m4` = CASE WHEN `tidegate`.`v1_1`.`m4` IS NULL OR d.`m4` > `tidegate`.`v1_1`.`m4` THEN d.`m4` ELSE `tidegate`.`v1_1`.`m4` END
 ");
