@@ -187,6 +187,8 @@ pub struct Backend {
     pub tls: TlsMode,
     /// Longest wait for connect and login.
     pub connect_ms_max: u64,
+    /// Longest silence while an answer is due.
+    pub silence_ms_max: u64,
 }
 
 impl Default for Backend {
@@ -195,6 +197,7 @@ impl Default for Backend {
             url: BackendUrl::default(),
             tls: TlsMode::Preferred,
             connect_ms_max: 5_000,
+            silence_ms_max: 86_400_000,
         }
     }
 }
@@ -246,6 +249,8 @@ impl Default for Login {
 pub struct Client {
     /// A client silent for longer is closed.
     pub idle_ms_max: u64,
+    /// A client that stops in the middle of a request or of an answer for longer is closed.
+    pub stall_ms_max: u64,
     /// Largest request, over all its packets.
     pub packet_bytes_max: usize,
     /// Longer statements are relayed as they stream in, without a digest.
@@ -258,6 +263,7 @@ impl Default for Client {
     fn default() -> Self {
         Self {
             idle_ms_max: 28_800_000,
+            stall_ms_max: 60_000,
             packet_bytes_max: 1 << 30,
             statement_bytes_max: 1 << 20,
             buffer_bytes: 16_384,

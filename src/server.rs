@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 mod pages;
 pub mod series;
@@ -238,6 +238,7 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         admin_account: admin_account(&config),
         has_init_connect: AtomicBool::new(true),
         has_odd_sql_mode: AtomicBool::new(true),
+        unproven: Semaphore::new(Rooms::unproven_max(config.pool.connections_max)),
         session_ids: Rooms::first_session_id(),
         config,
     }))

@@ -20,6 +20,7 @@ mod text;
 pub mod throttle;
 pub mod tls;
 pub mod verifiers;
+mod watch;
 pub mod worker;
 
 use crate::backend::connection::ServerConnection;
@@ -28,6 +29,7 @@ use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
 use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header};
 use crate::protocol::relay::{Expect, ResponseMachine};
+use crate::protocol::response::ERR_HEADER;
 use crate::protocol::{ProtocolError, capability};
 use crate::router::session_state::SessionState;
 use crate::sql::{ClientCharset, LexMode};
@@ -43,6 +45,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use watch::{Cut, Ticks};
 use worker::Worker;
 
 /// One client, logged in.
@@ -89,6 +92,14 @@ enum Woken {
     Quit,
 }
 
+/// Who spoke while a session was idle.
+enum Heard {
+    Client(io::Result<usize>),
+    Backend(io::Result<usize>),
+    /// Somebody asks for a kill, or for a look at the stop signal.
+    Call,
+}
+
 /// A command at the front of the client's buffer.
 #[derive(Debug, Clone, Copy)]
 struct Request {
@@ -97,10 +108,6 @@ struct Request {
     /// All of the request is in the buffer; else it must be streamed.
     whole: bool,
 }
-
-/// A client that does not get its login done.
-const SLOW_LOGIN: SessionError =
-    SessionError::TimedOut("the login took longer than login.handshake_ms_max");
 
 /// Serves one client from accept to end.
 pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
@@ -115,17 +122,19 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "client lost before login"),
     };
-    let mut client = Client::new(Stream::Tcp(socket), peer, rooms.config.client.buffer_bytes);
-    // The client's own part is limited in `open`; this also covers the waits for pool and backend, which have limits of their own.
-    let limits = &rooms.config;
-    let limit =
-        limits.login.handshake_ms_max + limits.pool.wait_ms_max + 2 * limits.backend.connect_ms_max;
-    let limit = Duration::from_millis(limit);
-    let opened =
-        match tokio::time::timeout(limit, Session::open(worker, &mut client, entrance)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(SLOW_LOGIN),
-        };
+    let buffer_bytes = rooms.config.client.buffer_bytes;
+    let mut client = Client::new(
+        Stream::Tcp(socket),
+        peer,
+        buffer_bytes,
+        worker.clock.watch(),
+    );
+    let opened = tokio::select! {
+        biased;
+        opened = Session::open(worker, &mut client, entrance) => opened,
+        // Who has not logged in yet has nothing that could be waited for.
+        () = rooms.shutdown.requested() => Err(SessionError::Stopping),
+    };
     match opened {
         Ok(opened) => {
             let mut session = Session::new(worker.clone(), entrance, client, opened);
@@ -133,9 +142,10 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
             session.close(ended).await;
         }
         Err(error) => {
+            // Counted before it is told: who has heard it may look it up.
             rooms.throttle.failed_if_refused(&error, peer.ip());
-            end_with_error(&mut client, &error).await;
             observe::session_ended(worker, &error, peer);
+            end_with_error(&mut client, &error).await;
         }
     }
     drop(place);
@@ -143,17 +153,19 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
 
 /// Tells the client why its session ends, if it can still be told.
 async fn end_with_error(client: &mut Client, error: &SessionError) {
-    let Some((code, sqlstate, text)) = error.told() else {
-        return;
+    let told = error.told();
+    let tell = async {
+        match &told {
+            Some((code, sqlstate, text)) if !client.is_mid_packet => {
+                client.send_error(*code, sqlstate, text).await?;
+            }
+            None if error.was_told() => {}
+            _ => return Ok(()),
+        }
+        client.linger().await
     };
-    if !client.is_mid_packet {
-        // Whoever does not take its last message within a second has lost it.
-        let _ = tokio::time::timeout(
-            Duration::from_secs(1),
-            client.send_error(code, &sqlstate, &text),
-        )
-        .await;
-    }
+    // Whoever does not take its last message within a second has lost it.
+    let _ = tokio::time::timeout(Duration::from_secs(1), tell).await;
 }
 
 /// How the texts of a new session are read: by its character set and the server's version.
@@ -189,14 +201,13 @@ impl Session {
         entrance: Entrance,
     ) -> Result<Opened, SessionError> {
         let rooms = &worker.rooms;
+        client.may_log_in_for(rooms.config.login.handshake_ms_max);
         if !rooms.throttle.allows(client.peer.ip(), Instant::now()) {
             let text = "Too many failed logins from this address (login.failures_per_source_max)";
             return Err(login::refuse(client, 1129, b"HY000", text).await);
         }
         let id = rooms.next_session_id();
-        let limit = Duration::from_millis(rooms.config.login.handshake_ms_max);
-        let greeted = tokio::time::timeout(limit, login::greet(client, worker, entrance, id)).await;
-        let (response, nonce) = greeted.unwrap_or(Err(SLOW_LOGIN))?;
+        let (response, nonce) = login::greet(client, worker, entrance, id).await?;
         let claim = Claim {
             user: &response.user,
             schema: &response.schema,
@@ -275,42 +286,59 @@ impl Session {
     }
 
     fn is_quit(&self, request: Request) -> bool {
-        request.length == 1
+        // With whatever behind it: the server goes then, too, and has no answer.
+        request.length > 0
             && self.client.input.peek().get(HEADER_BYTES) == Some(&Command::Quit.byte())
     }
 
     /// Waits for the next command: also for the backend to hang up, for a kill, and for the stop signal.
     async fn next_command(&mut self) -> Result<Woken, SessionError> {
-        let idle_max = Duration::from_millis(self.worker.rooms.config.client.idle_ms_max);
-        let waiting_since = Instant::now();
+        let clock = self.worker.clock.clone();
+        let since = clock.now();
         loop {
+            if !self.backend.input.is_empty() {
+                // More than the answer to the last command: whatever it is, it is not the answer to the next one.
+                return self.backend_spoke(Ok(1)).await;
+            }
+            if self.observer.is_killed() {
+                return Err(self.client.unasked(SessionError::Killed));
+            }
             if let Some(request) = self.buffered_request()? {
                 return Ok(Woken::Command(request));
             }
-            if self.client.input.is_empty() {
-                if self.observer.is_killed() {
-                    return Err(SessionError::Killed);
-                }
-                if self.worker.stopping.get() && !self.state.in_transaction() {
-                    return Err(SessionError::Stopping);
-                }
+            // Half a command is none, and nothing to wait for.
+            if self.worker.stopping.get() && !self.state.in_transaction() {
+                return Err(self.client.unasked(SessionError::Stopping));
             }
-            tokio::select! {
-                biased;
-                read = self.client.input.fill(&mut self.client.stream) => match read {
-                    Ok(0) => return Ok(Woken::Quit),
-                    Ok(_) => {}
-                    Err(error) => return Err(SessionError::ClientIo(error)),
-                },
-                read = self.backend.input.fill(&mut self.backend.stream) => return self.backend_spoke(read).await,
-                // A kill, or the stop signal: looked at above; or a look at the clock.
-                () = self.observer.woken() => {
-                    if waiting_since.elapsed() >= idle_max {
-                        return Err(SessionError::TimedOut("idle for longer than client.idle_ms_max"));
-                    }
-                }
+            // However slowly a request drips in, it has to be there when the client would have been silent for too long.
+            let idle = (since + clock.idle_max).saturating_sub(clock.now());
+            let (most, why) = match self.client.input.is_empty() {
+                false if clock.stall_max < idle => (clock.stall_max, "client.stall_ms_max"),
+                _ => (idle, "client.idle_ms_max"),
+            };
+            match self.heard(most).await {
+                Ok(Heard::Client(Ok(0))) => return Ok(Woken::Quit),
+                Ok(Heard::Client(Ok(_)) | Heard::Call) => {}
+                Ok(Heard::Client(Err(error))) => return Err(SessionError::ClientIo(error)),
+                Ok(Heard::Backend(read)) => return self.backend_spoke(read).await,
+                Err(_) => return Err(self.client.unasked(SessionError::TimedOut(why))),
             }
         }
+    }
+
+    /// Whoever speaks first.
+    async fn heard(&mut self, most: Ticks) -> Result<Heard, Cut> {
+        let (client, backend, observer) = (&mut self.client, &mut self.backend, &self.observer);
+        let (input, stream) = (&mut client.input, &mut client.stream);
+        let first = async {
+            tokio::select! {
+                biased;
+                read = input.fill(stream) => Heard::Client(read),
+                read = backend.input.fill(&mut backend.stream) => Heard::Backend(read),
+                () = observer.woken() => Heard::Call,
+            }
+        };
+        client.watch.limit(most, first).await
     }
 
     /// The command at the front of the buffer, if enough of it is there. Grows the buffer for a statement that is worth holding.
@@ -352,17 +380,25 @@ impl Session {
     /// The backend sent something unasked, or hung up: its last words go to the client, as they would without us.
     async fn backend_spoke(&mut self, read: io::Result<usize>) -> Result<Woken, SessionError> {
         match read {
-            Ok(0) => {}
-            Ok(_) => {
+            Ok(0) => self.said_goodbye = true,
+            Ok(_) if self.backend.input.peek().get(HEADER_BYTES) == Some(&ERR_HEADER) => {
                 let words = self.backend.input.peek().to_vec();
                 self.client
                     .send(&words)
                     .await
                     .map_err(SessionError::ClientIo)?;
+                self.said_goodbye = true;
             }
-            Err(error) => tracing::debug!(%error, "the backend connection failed while idle"),
+            // Anything else is the answer to nothing.
+            Ok(_) => {
+                let error = ProtocolError::Unexpected("an idle connection");
+                return Err(self.client.unasked(SessionError::BackendProtocol(error)));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the backend connection failed while idle");
+                self.said_goodbye = true;
+            }
         }
-        self.said_goodbye = true;
         Err(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into()))
     }
 
@@ -391,10 +427,13 @@ impl Session {
     /// Gives the backend connection back or closes it, tells the client if there is something to tell.
     async fn close(mut self, ended: Result<(), SessionError>) {
         if let Err(error) = &ended {
+            // A refusal in here is that of a COM_CHANGE_USER.
+            let throttle = &self.worker.rooms.throttle;
+            throttle.failed_if_refused(error, self.client.peer.ip());
+            observe::session_ended(&self.worker, error, self.client.peer);
             if !self.said_goodbye {
                 end_with_error(&mut self.client, error).await;
             }
-            observe::session_ended(&self.worker, error, self.client.peer);
         }
         self.set_unlogged(false);
         self.observer.closed(&self.worker);

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -35,6 +35,13 @@ impl Stream {
             Stream::Tls(tls) => Some(tls.get_ref().0),
             Stream::Pipe(_) => None,
         }
+    }
+
+    /// True when the peer is known to send nothing any more: it has closed, whatever of it is still unread.
+    pub fn peer_has_left(&self) -> bool {
+        use futures_util::FutureExt;
+        let ready = |tcp: &TcpStream| tcp.ready(Interest::READABLE).now_or_never();
+        matches!(self.tcp().and_then(ready), Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// True when an idle peer has neither closed nor sent anything: the only state in which a pooled connection is usable.

@@ -117,7 +117,7 @@ impl Session {
             .peek()
             .get(..HEADER_BYTES + length)
             .unwrap_or_default();
-        send_to_backend(pipe, bytes).await?;
+        send_to_backend(&self.client.watch, pipe, bytes).await?;
         self.client.input.consume(HEADER_BYTES + length);
         timing.sent = Instant::now();
         let summary = relay_answer(

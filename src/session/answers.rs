@@ -291,17 +291,22 @@ impl Session {
         if !service.is_on(env) {
             return Err("other_server");
         }
-        let mut answer = service
-            .answer(&route.sql, parameters, env, VIEW_ANSWER_BYTES_MAX)
-            .await;
+        let client = &self.client;
+        let asked = service.answer(&route.sql, parameters, env, VIEW_ANSWER_BYTES_MAX);
+        let mut answer = client
+            .wait_for_backend(asked)
+            .await
+            .map_err(|_| "no_answer")?;
         if let (Err(ExchangeError::Refused { code, .. }), Some(fallback)) =
             (&answer, &route.fallback_sql)
             && secondary::is_refusal(*code)
         {
             worker.rooms.views.failed(route, *code);
-            answer = service
-                .answer(fallback, parameters, env, VIEW_ANSWER_BYTES_MAX)
-                .await;
+            let asked = service.answer(fallback, parameters, env, VIEW_ANSWER_BYTES_MAX);
+            answer = client
+                .wait_for_backend(asked)
+                .await
+                .map_err(|_| "no_answer")?;
         }
         match answer {
             Ok(answer) => {

@@ -1,15 +1,20 @@
 //! The client's side of a session: its stream, its read buffer, what it negotiated. Frames, but interprets nothing.
 
+use super::error::SessionError;
+use super::watch::{Cut, Watch};
 use crate::backend::stream::Stream;
+use crate::protocol::capability;
 use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
 use crate::protocol::response::{ErrPacket, OkPacket};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
-/// Longest wait for a client to take one piece of an answer, as the server's own `net_write_timeout`.
-const WRITE_MAX: Duration = Duration::from_secs(60);
+/// Sent at once; a client that takes so much, however slowly, has not stalled.
+const PIECE_BYTES: usize = 65_536;
 
 /// A connected client.
 pub struct Client {
@@ -27,11 +32,28 @@ pub struct Client {
     pub collation: u16,
     /// Part of a packet is out: nothing sensible can be sent any more.
     pub is_mid_packet: bool,
+    /// Its statement may make the server ask it for a file.
+    pub offers_file: bool,
+    /// Bounds every wait of its session.
+    pub watch: Rc<Watch>,
+    /// When its login must be over.
+    deadline: Instant,
+}
+
+/// Waits for a client that logs in.
+async fn in_time<T>(
+    deadline: Instant,
+    wait: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let late = SessionError::TimedOut("the login took longer than login.handshake_ms_max");
+    tokio::time::timeout_at(deadline, wait)
+        .await
+        .unwrap_or(Err(late))
 }
 
 impl Client {
     /// A client that has not said anything yet.
-    pub fn new(stream: Stream, peer: SocketAddr, buffer_bytes: usize) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, buffer_bytes: usize, watch: Rc<Watch>) -> Self {
         Self {
             stream,
             input: PacketBuffer::new(buffer_bytes),
@@ -40,38 +62,157 @@ impl Client {
             sequence: 0,
             collation: 0,
             is_mid_packet: false,
+            offers_file: false,
+            watch,
+            deadline: Instant::now(),
         }
+    }
+
+    /// A login begins, and may take so long.
+    pub fn may_log_in_for(&mut self, ms: u64) {
+        self.deadline = Instant::now() + Duration::from_millis(ms);
+    }
+
+    /// The login waited for somebody else since `began`: this time does not count.
+    pub fn waited_since(&mut self, began: std::time::Instant) {
+        self.deadline += began.elapsed();
+    }
+
+    /// It has said that it can be asked for files.
+    pub fn can_send_files(&self) -> bool {
+        self.capabilities & capability::LOCAL_FILES != 0
+    }
+
+    /// What is told next was not asked for, so that its packet is the first of its exchange.
+    pub fn unasked(&mut self, error: SessionError) -> SessionError {
+        self.sequence = 0;
+        error
     }
 
     /// Sends bytes that are packets already.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's; `TimedOut` when the client takes nothing for `client.stall_ms_max`.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = async {
-            self.stream.write_all(bytes).await?;
-            match self.stream.is_tls() {
-                true => self.stream.flush().await,
-                false => Ok(()),
+        let (stream, watch) = (&mut self.stream, &self.watch);
+        for piece in bytes.chunks(PIECE_BYTES) {
+            let write = async {
+                stream.write_all(piece).await?;
+                if stream.is_tls() {
+                    stream.flush().await?;
+                }
+                Ok(())
+            };
+            let sent = match watch.limit(watch.clock.stall_max, write).await {
+                Ok(sent) => sent,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            if sent.is_err() {
+                self.is_mid_packet = true;
+                return sent;
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream so that the last words arrive: a socket that is closed with bytes of the client unread takes them back.
+    ///
+    /// # Errors
+    /// The socket's. Does not end before the client does: give it a time limit.
+    pub async fn linger(&mut self) -> io::Result<()> {
+        /// What a client may have sent before it heard; more is not waited for.
+        const UNREAD_BYTES_MAX: usize = 1 << 20;
+        self.stream.shutdown().await?;
+        let (mut block, mut unread) = ([0; 1024], 0);
+        while unread < UNREAD_BYTES_MAX {
+            match self.stream.read(&mut block).await? {
+                0 => break,
+                read => unread += read,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads more of a request, or of a file, that has begun.
+    ///
+    /// # Errors
+    /// The socket's; `UnexpectedEof` at its end, `TimedOut` when nothing comes for `client.stall_ms_max`.
+    pub async fn fill(&mut self) -> Result<(), SessionError> {
+        let watch = &self.watch;
+        let read = self.input.fill(&mut self.stream);
+        let error = match watch.limit(watch.clock.stall_max, read).await {
+            Ok(Ok(1..)) => return Ok(()),
+            Ok(Ok(_)) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
         };
-        match tokio::time::timeout(WRITE_MAX, sent).await {
-            Ok(sent) => sent,
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client takes nothing",
+        Err(SessionError::ClientIo(error))
+    }
+
+    /// Waits for the backend on behalf of this client: at most `backend.silence_ms_max` long, and not for one that has left.
+    ///
+    /// # Errors
+    /// `BackendIo` when nothing came in time; `ClientIo` when the client has left.
+    pub async fn wait_for_backend<T>(
+        &self,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, SessionError> {
+        let watch = &self.watch;
+        let is_here = || !self.stream.peer_has_left();
+        match watch
+            .limit_while(watch.clock.silence_max, wait, is_here)
+            .await
+        {
+            Ok(done) => Ok(done),
+            Err(Cut::Overdue) => Err(SessionError::BackendIo(io::ErrorKind::TimedOut.into())),
+            Err(Cut::Pointless) => Err(SessionError::ClientIo(
+                io::ErrorKind::ConnectionAborted.into(),
             )),
         }
+    }
+
+    /// Reads exactly so many bytes during login and not one more.
+    ///
+    /// # Errors
+    /// The socket's, or not in time.
+    pub async fn read_exactly(&mut self, bytes: &mut [u8]) -> Result<(), SessionError> {
+        in_time(self.deadline, async {
+            let read = self.stream.read_exact(bytes).await;
+            read.map(drop).map_err(SessionError::ClientIo)
+        })
+        .await
+    }
+
+    /// Runs the TLS handshake of a login.
+    ///
+    /// # Errors
+    /// The handshake's, or not in time.
+    pub async fn shake_hands<T>(
+        &self,
+        handshake: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, SessionError> {
+        in_time(self.deadline, async {
+            handshake.await.map_err(SessionError::ClientIo)
+        })
+        .await
     }
 
     /// Reads one whole packet during login: its payload, with the sequence number checked off.
     ///
     /// # Errors
-    /// Socket, oversize, or a sequence number that is not due. A clean end is `UnexpectedEof`.
+    /// Socket, oversize, not in time, or a sequence number that is not due. A clean end is `UnexpectedEof`.
     pub async fn read_login_packet(
         &mut self,
         payload_bytes_max: usize,
-    ) -> Result<Vec<u8>, ReadError> {
+    ) -> Result<Vec<u8>, SessionError> {
+        let deadline = self.deadline;
+        in_time(deadline, async {
+            Ok(self.login_packet(payload_bytes_max).await?)
+        })
+        .await
+    }
+
+    async fn login_packet(&mut self, payload_bytes_max: usize) -> Result<Vec<u8>, ReadError> {
         let Some(()) = self
             .input
             .fill_packet(&mut self.stream, payload_bytes_max)

@@ -20,6 +20,15 @@ use crate::router::reason::Reason;
 use crate::router::session_state::SessionState;
 use std::sync::Arc;
 
+/// The shortest body of a command that has no answer: a statement, and for long data a parameter too.
+fn body_bytes_min(command: Command) -> usize {
+    match command {
+        Command::StmtClose => 4,
+        Command::StmtSendLongData => 6,
+        _ => 0,
+    }
+}
+
 impl Session {
     /// Answers a command whose bytes are all in the buffer.
     pub(super) async fn answer_command(
@@ -27,6 +36,9 @@ impl Session {
         command: Command,
         length: usize,
     ) -> Result<(), SessionError> {
+        if length < 1 + body_bytes_min(command) {
+            return self.answer_malformed(length).await;
+        }
         if self.entrance == Entrance::Admin && !admin::relayed(command) {
             return self.refuse_admin_command(command, length).await;
         }
@@ -99,7 +111,7 @@ impl Session {
             .peek()
             .get(..HEADER_BYTES + length)
             .unwrap_or_default();
-        send_to_backend(&mut self.backend, bytes).await?;
+        send_to_backend(&self.client.watch, &mut self.backend, bytes).await?;
         self.client.input.consume(HEADER_BYTES + length);
         Ok(())
     }
@@ -120,6 +132,16 @@ impl Session {
             .peek()
             .get(HEADER_BYTES + 1..HEADER_BYTES + 5)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// A command that has no answer when it is right, but was cut short: MySQL answers that, MariaDB does not. Sent on, its answer
+    /// would be taken for that of the next command, and so on for all that follow. So it stays here, with MySQL's words.
+    async fn answer_malformed(&mut self, length: usize) -> Result<(), SessionError> {
+        self.client.input.consume(HEADER_BYTES + length);
+        self.client
+            .send_error(1835, b"HY000", "Malformed communication packet.")
+            .await
+            .map_err(SessionError::ClientIo)
     }
 
     /// A byte that is no command of ours: the server's own answer to such.
@@ -165,6 +187,7 @@ impl Session {
         let Some(expect) = Expect::of(command) else {
             return Ok(());
         };
+        self.client.offers_file = command == Query && self.client.can_send_files();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(client, backend, machine, expect, &mut timing, None).await?;
         let status = summary.error.is_none().then_some(summary.status);
@@ -279,6 +302,8 @@ impl Session {
             drop(old);
         }
         let nonce: Nonce = self.nonce;
+        self.client
+            .may_log_in_for(self.worker.rooms.config.login.handshake_ms_max);
         let (backend, nonce) =
             login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
         (self.backend, self.nonce) = (backend, nonce);

@@ -39,8 +39,13 @@ pub enum SessionError {
     #[error("client packets: {0}")]
     ClientProtocol(ProtocolError),
     /// The client was refused at login; it has been told.
-    #[error("login refused: {0}")]
-    LoginRefused(String),
+    #[error("login refused: {code} {text}")]
+    LoginRefused {
+        /// The error number it was told.
+        code: u16,
+        /// The words.
+        text: String,
+    },
     /// The client took too long to log in, or was silent for too long.
     #[error("{0}")]
     TimedOut(&'static str),
@@ -76,7 +81,7 @@ impl SessionError {
         match self {
             Self::ClientIo(_)
             | Self::ClientProtocol(_)
-            | Self::LoginRefused(_)
+            | Self::LoginRefused { .. }
             | Self::TimedOut(_)
             | Self::Killed => Source::Client,
             Self::Stopping | Self::Pool(_) | Self::Internal(_) => Source::Proxy,
@@ -89,7 +94,7 @@ impl SessionError {
         match self {
             Self::ClientIo(_) => "client_gone",
             Self::ClientProtocol(error) => error.label(),
-            Self::LoginRefused(_) => "login_refused",
+            Self::LoginRefused { .. } => "login_refused",
             Self::TimedOut(_) => "timed_out",
             Self::Killed => "killed",
             Self::Stopping => "stopping",
@@ -101,10 +106,34 @@ impl SessionError {
         }
     }
 
+    /// The client was told already, by who found the error.
+    pub fn was_told(&self) -> bool {
+        matches!(self, Self::LoginRefused { .. })
+    }
+
+    /// Under which number and with which words it is counted: what the client was told, or the server's own number for a
+    /// client that could not be told.
+    pub fn counted(&self) -> (u16, String) {
+        match self {
+            Self::LoginRefused { code, text } => (*code, text.clone()),
+            Self::ClientIo(error) if error.kind() == io::ErrorKind::TimedOut => {
+                (1161, "Got timeout writing communication packets".to_owned())
+            }
+            Self::ClientIo(error) => {
+                let text = format!("Got an error reading communication packets ({error})");
+                (1158, text)
+            }
+            _ => match self.told() {
+                Some((code, _, text)) => (code, text),
+                None => (1105, self.to_string()),
+            },
+        }
+    }
+
     /// What the client is told before the connection closes; `None`: nothing, because it is gone or was told already.
     pub fn told(&self) -> Option<Told> {
         match self {
-            Self::ClientIo(_) | Self::LoginRefused(_) => None,
+            Self::ClientIo(_) | Self::LoginRefused { .. } => None,
             Self::ClientProtocol(error @ ProtocolError::Sequence { .. }) => Some((
                 1156,
                 *b"08S01",

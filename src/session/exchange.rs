@@ -92,11 +92,10 @@ impl Session {
             SELECT_SQL
         };
         let mut bytes = Vec::new();
-        match self
+        let asked = self
             .backend
-            .query(sql.as_bytes(), |more| keep(&mut bytes, more, ENV_BYTES_MAX))
-            .await
-        {
+            .query(sql.as_bytes(), |more| keep(&mut bytes, more, ENV_BYTES_MAX));
+        match self.client.wait_for_backend(asked).await? {
             Ok(_) => {}
             // A variable that this server does not have: such a session is never answered from elsewhere.
             Err(ExchangeError::Refused { .. }) => return Ok(None),
@@ -119,9 +118,8 @@ impl Session {
             .backend
             .exchange(Command::StmtPrepare, text, Expect::Prepare, |more| {
                 keep(&mut bytes, more, PREPARE_BYTES_MAX)
-            })
-            .await;
-        let prepared = match prepared {
+            });
+        let prepared = match self.client.wait_for_backend(prepared).await? {
             Ok(Summary {
                 prepared: Some(prepared),
                 ..

@@ -14,6 +14,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Pause after a failed accept (no file descriptor left, most often): the backlog holds the client meanwhile.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// Clients of the admin port that are let in when all places are taken: somebody must be able to see why.
+const ADMINS_BEYOND: usize = 8;
+
 /// Which door a client came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entrance {
@@ -107,7 +110,11 @@ impl Acceptor {
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         self.counters.accepted_total.fetch_add(1, Relaxed);
         let clients = self.counters.clients.fetch_add(1, Relaxed);
-        if clients >= self.clients_max {
+        let beyond = match self.entrance {
+            Entrance::App => 0,
+            Entrance::Admin => ADMINS_BEYOND,
+        };
+        if clients >= self.clients_max + beyond {
             self.counters.clients.fetch_sub(1, Relaxed);
             self.counters.refused_total.fetch_add(1, Relaxed);
             return refuse(&socket);

@@ -13,8 +13,9 @@ use super::error::SessionError;
 use super::listener::Entrance;
 use super::worker::Worker;
 use crate::admin;
-use crate::backend::connection::{ConnectionKey, ServerConnection};
+use crate::backend::connection::{ConnectionKey, ExchangeError, ServerConnection};
 use crate::backend::login::{self as backend_login, ConnectError, Login};
+use crate::backend::pool::PoolError;
 use crate::backend::stream::Stream;
 use crate::config::TlsMode;
 use crate::protocol::auth::{
@@ -24,8 +25,7 @@ use crate::protocol::handshake::{AuthSwitch, Greeting, HandshakeResponse, SslReq
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::{ProtocolError, capability};
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::io::AsyncReadExt;
+use std::time::{Duration, Instant};
 
 /// Largest packet of a login from a client: names, a password, 64 KiB of attributes.
 pub const LOGIN_PACKET_BYTES_MAX: usize = 128 * 1024;
@@ -172,11 +172,7 @@ fn greeting(version: Vec<u8>, capabilities: u32, collation: u8, nonce: Nonce) ->
 /// Reads exactly one packet and no byte more: what follows a TLS request belongs to TLS.
 async fn read_first_packet(client: &mut Client) -> Result<Vec<u8>, SessionError> {
     let mut head = [0; HEADER_BYTES];
-    client
-        .stream
-        .read_exact(&mut head)
-        .await
-        .map_err(SessionError::ClientIo)?;
+    client.read_exactly(&mut head).await?;
     let (length, sequence) = header(&head).ok_or(SessionError::Internal("header"))?;
     crate::protocol::packet::expect_sequence(client.sequence, sequence)
         .map_err(SessionError::ClientProtocol)?;
@@ -188,11 +184,7 @@ async fn read_first_packet(client: &mut Client) -> Result<Vec<u8>, SessionError>
         return Err(SessionError::ClientProtocol(error));
     }
     let mut payload = vec![0; length];
-    client
-        .stream
-        .read_exact(&mut payload)
-        .await
-        .map_err(SessionError::ClientIo)?;
+    client.read_exactly(&mut payload).await?;
     client.sequence = client.sequence.wrapping_add(1);
     Ok(payload)
 }
@@ -206,7 +198,7 @@ async fn start_tls(client: &mut Client, worker: &Worker) -> Result<(), SessionEr
     let placeholder = Stream::Pipe(tokio::io::duplex(1).0);
     match std::mem::replace(&mut client.stream, placeholder) {
         Stream::Tcp(tcp) => {
-            let tls = acceptor.accept(tcp).await.map_err(SessionError::ClientIo)?;
+            let tls = client.shake_hands(acceptor.accept(tcp)).await?;
             client.stream = Stream::Tls(Box::new(tls.into()));
             Ok(())
         }
@@ -224,7 +216,10 @@ pub async fn refuse(
     text: &str,
 ) -> SessionError {
     match client.send_error(code, sqlstate, text).await {
-        Ok(()) => SessionError::LoginRefused(format!("{code} {text}")),
+        Ok(()) => SessionError::LoginRefused {
+            code,
+            text: text.to_owned(),
+        },
         Err(error) => SessionError::ClientIo(error),
     }
 }
@@ -342,7 +337,7 @@ async fn accept(
 
 /// A client gave its password: the backend judges it, and a right one is remembered in hashed form.
 async fn check(
-    client: &Client,
+    client: &mut Client,
     worker: &Worker,
     claim: &Claim<'_>,
     password: &[u8],
@@ -369,12 +364,22 @@ async fn hand_on_native(
     claim: &Claim<'_>,
 ) -> Result<Option<(ServerConnection, Nonce)>, SessionError> {
     let rooms = &worker.rooms;
+    let began = Instant::now();
+    // Whoever has proved nothing yet may hold only a share of the backend's connections while he thinks about his answer.
+    let wait = Duration::from_millis(rooms.config.pool.wait_ms_max);
+    let Ok(Ok(_place)) = tokio::time::timeout(wait, rooms.unproven.acquire()).await else {
+        return Err(SessionError::Pool(PoolError::Timeout {
+            wait_ms: rooms.config.pool.wait_ms_max,
+            max: rooms.config.pool.connections_max,
+        }));
+    };
     let slot = rooms
         .pool
         .slot(&String::from_utf8_lossy(claim.user))
         .await?;
     let login = backend_claim(client, claim, Secret::None);
     let asked = backend_login::ask(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
+    client.waited_since(began);
     let nonce = asked.nonce().filter(|_| asked.plugin == NATIVE);
     let Some(nonce) = nonce.filter(|_| client.capabilities & capability::PLUGIN_AUTH != 0) else {
         // Answered with nothing, so that the server counts a failed login and not a broken handshake.
@@ -387,11 +392,18 @@ async fn hand_on_native(
         data: nonce.as_bytes(),
     }
     .write(&mut payload);
-    client
-        .send_packet(&payload)
-        .await
-        .map_err(SessionError::ClientIo)?;
-    let answer = client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await?;
+    let answer = match client.send_packet(&payload).await {
+        Ok(()) => client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await,
+        Err(error) => Err(SessionError::ClientIo(error)),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            // The same for a client that has left: broken handshakes make a server shut its door to us.
+            let _ = asked.answer(&rooms.target, &[]).await;
+            return Err(error);
+        }
+    };
     let mut backend = asked.answer(&rooms.target, &answer).await?;
     backend.hold(slot);
     rooms.saw_facts(&backend.facts);
@@ -412,6 +424,19 @@ fn backend_claim<'a>(client: &Client, claim: &Claim<'a>, secret: Secret) -> Logi
 
 /// A backend connection for a claim: an idle one if the claim is `proven` already, else a new one, whose login is the proof.
 async fn connect(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    secret: Secret,
+    proven: bool,
+) -> Result<ServerConnection, SessionError> {
+    let began = Instant::now();
+    let connected = find_connection(client, worker, claim, secret, proven).await;
+    client.waited_since(began);
+    connected
+}
+
+async fn find_connection(
     client: &Client,
     worker: &Worker,
     claim: &Claim<'_>,
@@ -426,10 +451,11 @@ async fn connect(
             if idle.grants != rooms.grant_epoch() {
                 continue;
             }
-            match take_over(&mut idle, client, claim).await {
-                Ok(()) => return Ok(idle),
-                Err(crate::backend::connection::ExchangeError::Refused { .. }) => break,
-                Err(error) => tracing::debug!(%error, "an idle backend connection was broken"),
+            let taken = take_over(&mut idle, client, claim);
+            match tokio::time::timeout(rooms.target.connect_max, taken).await {
+                Ok(Ok(())) => return Ok(idle),
+                Ok(Err(ExchangeError::Refused { .. })) | Err(_) => break,
+                Ok(Err(error)) => tracing::debug!(%error, "an idle backend connection was broken"),
             }
         }
     }
@@ -449,7 +475,7 @@ async fn take_over(
     backend: &mut ServerConnection,
     client: &Client,
     claim: &Claim<'_>,
-) -> Result<(), crate::backend::connection::ExchangeError> {
+) -> Result<(), ExchangeError> {
     // What was said at the first client's login is not this one's.
     backend.login_ok.clear();
     let collation = mysql_common::collations::Collation::resolve(

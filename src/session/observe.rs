@@ -243,10 +243,7 @@ fn boundary(statement: Option<&Statement>) -> Boundary {
 /// Counts the end of a session, or of a login that did not become one.
 pub fn session_ended(worker: &Worker, error: &SessionError, peer: SocketAddr) {
     tracing::debug!(%peer, source = error.source().label(), kind = error.label(), %error, "session ended");
-    let (code, text) = match error.told() {
-        Some((code, _, text)) => (code, text),
-        None => (0, error.to_string()),
-    };
+    let (code, text) = error.counted();
     let identity = worker.rooms.analytics.identity("", "", "");
     worker
         .recorder

@@ -393,7 +393,7 @@ impl Session {
         match self.with_types(length) {
             None => self.forward(length).await?,
             Some(packet) => {
-                send_to_backend(&mut self.backend, &packet).await?;
+                send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
                 self.client.input.consume(HEADER_BYTES + length);
             }
         }

@@ -3,9 +3,11 @@
 
 use super::client::Client;
 use super::error::SessionError;
+use super::watch::Watch;
 use crate::backend::connection::ServerConnection;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
+use crate::protocol::ProtocolError;
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
 use std::io;
@@ -44,24 +46,27 @@ impl Timing {
     }
 }
 
-/// Writes to the backend and makes sure that it is on its way.
+/// Writes to the backend and makes sure that it is on its way. `watch` is that of the client whose bytes they are.
+///
+/// # Errors
+/// The backend's socket; `TimedOut` when it takes nothing for `backend.silence_ms_max`.
 pub async fn send_to_backend(
+    watch: &Watch,
     backend: &mut ServerConnection,
     bytes: &[u8],
 ) -> Result<(), SessionError> {
-    backend
-        .stream
-        .write_all(bytes)
-        .await
-        .map_err(SessionError::BackendIo)?;
-    if backend.stream.is_tls() {
-        backend
-            .stream
-            .flush()
-            .await
-            .map_err(SessionError::BackendIo)?;
+    let stream = &mut backend.stream;
+    let write = async {
+        stream.write_all(bytes).await?;
+        if stream.is_tls() {
+            stream.flush().await?;
+        }
+        Ok(())
+    };
+    match watch.limit(watch.clock.silence_max, write).await {
+        Ok(sent) => sent.map_err(SessionError::BackendIo),
+        Err(_) => Err(SessionError::BackendIo(io::ErrorKind::TimedOut.into())),
     }
-    Ok(())
 }
 
 /// Relays the answer to a command that was sent, until its last byte is with the client.
@@ -77,25 +82,37 @@ pub async fn relay_answer(
     mut fill: Option<&mut Fill<Binlog>>,
 ) -> Result<Summary, SessionError> {
     machine.reset(expect, backend.capabilities);
+    let offers_file = std::mem::take(&mut client.offers_file);
     loop {
+        // Where an error of ours would stand in what the client has by now.
+        let place = machine.next_sequence();
+        let cut_off = |client: &mut Client, error| {
+            client.sequence = place.unwrap_or(0);
+            client.is_mid_packet = place.is_none();
+            error
+        };
         if backend.input.is_empty() {
-            let read = match backend.input.fill(&mut backend.stream).await {
-                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                other => other,
+            let read = backend.input.fill(&mut backend.stream);
+            let error = match client.wait_for_backend(read).await {
+                Ok(Ok(1..)) => None,
+                Ok(Ok(_)) => Some(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into())),
+                Ok(Err(error)) => Some(SessionError::BackendIo(error)),
+                Err(error) => Some(error),
             };
-            read.map_err(|error| broken_off(client, machine, SessionError::BackendIo(error)))?;
+            if let Some(error) = error {
+                return Err(cut_off(client, error));
+            }
         }
         let arrived = Instant::now();
         timing.first_byte.get_or_insert(arrived);
-        let place = machine.next_sequence();
-        let fed = match machine.feed(backend.input.peek()) {
-            Ok(fed) => fed,
-            Err(error) => {
-                client.sequence = place.unwrap_or(0);
-                client.is_mid_packet = place.is_none();
-                return Err(SessionError::BackendProtocol(error));
-            }
-        };
+        let fed = machine
+            .feed(backend.input.peek())
+            .map_err(|error| cut_off(client, SessionError::BackendProtocol(error)))?;
+        if !offers_file && matches!(fed.event, Some(Event::LocalInfile { .. })) {
+            // No server asks for a file out of the blue. One that does wants to be given what it has no right to.
+            let error = ProtocolError::Unexpected("an answer to a statement that loads no file");
+            return Err(cut_off(client, SessionError::BackendProtocol(error)));
+        }
         let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
         client.send(bytes).await.map_err(SessionError::ClientIo)?;
         if let Some(fill) = &mut fill {
@@ -115,13 +132,6 @@ pub async fn relay_answer(
             }
         }
     }
-}
-
-/// An answer broke off: notes whether, and under which number, an error can still be told to the client.
-fn broken_off(client: &mut Client, machine: &ResponseMachine, error: SessionError) -> SessionError {
-    client.sequence = machine.next_sequence().unwrap_or(0);
-    client.is_mid_packet = machine.next_sequence().is_none();
-    error
 }
 
 /// Relays the file of a LOAD DATA LOCAL from the client up to its empty packet. An empty packet behind a full one only ends
@@ -151,7 +161,7 @@ async fn relay_packet(
     backend: &mut ServerConnection,
 ) -> Result<Relayed, SessionError> {
     while client.input.peek().len() < HEADER_BYTES {
-        fill_client(client).await?;
+        client.fill().await?;
     }
     let (length, sequence) = header(client.input.peek()).ok_or(SessionError::Internal("header"))?;
     client.sequence = sequence.wrapping_add(1);
@@ -159,22 +169,14 @@ async fn relay_packet(
     loop {
         let piece = client.input.peek();
         let piece = piece.get(..left.min(piece.len())).unwrap_or_default();
-        send_to_backend(backend, piece).await?;
+        send_to_backend(&client.watch, backend, piece).await?;
         left -= piece.len();
         let used = piece.len();
         client.input.consume(used);
         if left == 0 {
             return Ok(Relayed { length });
         }
-        fill_client(client).await?;
-    }
-}
-
-async fn fill_client(client: &mut Client) -> Result<(), SessionError> {
-    match client.input.fill(&mut client.stream).await {
-        Ok(0) => Err(SessionError::ClientIo(io::ErrorKind::UnexpectedEof.into())),
-        Ok(_) => Ok(()),
-        Err(error) => Err(SessionError::ClientIo(error)),
+        client.fill().await?;
     }
 }
 

@@ -20,6 +20,7 @@ use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
@@ -71,6 +72,8 @@ pub struct Rooms {
     pub has_odd_sql_mode: AtomicBool,
     /// `@@init_connect` is not empty, or not known: connections are not given to a second client.
     pub has_init_connect: AtomicBool,
+    /// Places for clients that hold a backend connection before they have proved who they are.
+    pub unproven: Semaphore,
     /// The next connection id.
     pub session_ids: AtomicU32,
 }
@@ -79,6 +82,11 @@ impl Rooms {
     /// The first value of [`Rooms::session_ids`].
     pub fn first_session_id() -> AtomicU32 {
         AtomicU32::new(SESSION_IDS_FROM)
+    }
+
+    /// How many such places there are: an eighth of the pool.
+    pub fn unproven_max(connections_max: usize) -> usize {
+        (connections_max / 8).max(1)
     }
 
     /// A connection id that no living session has (it would take two thousand million sessions to come round).

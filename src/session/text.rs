@@ -163,6 +163,7 @@ impl Session {
     ) -> Result<Option<u64>, SessionError> {
         self.forward(length).await?;
         timing.sent = Instant::now();
+        self.client.offers_file = self.may_load(statement);
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
             client,
@@ -201,6 +202,12 @@ impl Session {
         Ok(self.last_ok.then_some(backend_us))
     }
 
+    /// Whether the server may ask this client for a file now: the client can, and its statement may be one that loads it.
+    fn may_load(&self, statement: &Statement) -> bool {
+        let may = matches!(statement.kind, Kind::Load | Kind::Multi | Kind::Other);
+        (may || statement.opaque.is_some()) && self.client.can_send_files()
+    }
+
     async fn relay_unread(
         &mut self,
         length: usize,
@@ -208,6 +215,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.restore_diagnostics().await?;
         self.forward(length).await?;
+        self.client.offers_file = self.client.can_send_files();
         let summary = relay_answer(
             &mut self.client,
             &mut self.backend,
@@ -230,7 +238,7 @@ impl Session {
         put_query(&mut body, self.backend.capabilities, sql);
         let mut packet = Vec::with_capacity(body.len() + HEADER_BYTES);
         write_packet(&mut packet, &mut 0, &body);
-        send_to_backend(&mut self.backend, &packet).await?;
+        send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
         let mut timing = Timing::start();
         relay_answer(
             &mut self.client,
@@ -268,11 +276,9 @@ impl Session {
         let Some(rows) = self.state.found_rows_elsewhere.take() else {
             return Ok(());
         };
-        match self
-            .backend
-            .query(rows_statement(rows).as_bytes(), |_| Ok(()))
-            .await
-        {
+        let sql = rows_statement(rows);
+        let asked = self.backend.query(sql.as_bytes(), |_| Ok(()));
+        match self.client.wait_for_backend(asked).await? {
             Ok(_) | Err(ExchangeError::Refused { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -69,7 +69,10 @@ impl Throttle {
     pub(super) fn failed_if_refused(&self, error: &super::error::SessionError, source: IpAddr) {
         use super::error::SessionError::{Connect, LoginRefused};
         use crate::backend::login::ConnectError::Refused;
-        if matches!(error, LoginRefused(_) | Connect(Refused { code: 1045, .. })) {
+        if matches!(
+            error,
+            LoginRefused { code: 1045, .. } | Connect(Refused { code: 1045, .. })
+        ) {
             self.failed(source, Instant::now());
         }
     }

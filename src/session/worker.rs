@@ -4,7 +4,8 @@
 use super::exchange::{Columns, Service};
 use super::listener::Incoming;
 use super::rooms::Rooms;
-use crate::analytics::{Recorder, SessionState};
+use super::watch::{Clock, TICK};
+use crate::analytics::Recorder;
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
 /// Statements whose columns one worker remembers.
 const COLUMNS_MAX: usize = 1_024;
@@ -40,6 +42,8 @@ pub struct Worker {
     pub stopping: Cell<bool>,
     /// Sessions running.
     pub sessions: Cell<usize>,
+    /// Bounds the waits of its sessions.
+    pub clock: Rc<Clock>,
 }
 
 impl Worker {
@@ -97,6 +101,7 @@ pub fn run(
         columns_seed: rand::random(),
         stopping: Cell::new(false),
         sessions: Cell::new(0),
+        clock: Clock::new(&rooms.config),
         rooms,
         id,
     });
@@ -104,33 +109,47 @@ pub fn run(
     Ok(())
 }
 
-/// Once a second: hands over what the recorder holds, and wakes sessions that have been idle for too long, so that they look
-/// at the clock. A timer of its own in every session would cost every command.
+/// Once a second: hands over what the recorder holds, and closes connections of our own that nobody needs.
 async fn keep_house(worker: Rc<Worker>) {
-    let idle_max_ms = worker.rooms.config.client.idle_ms_max;
     let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         seconds.tick().await;
         let now = std::time::Instant::now();
         worker.recorder.tick(now);
         worker.reap_services(now);
-        let oldest_ms = worker
-            .recorder
-            .clock()
-            .unix_ms(now)
-            .saturating_sub(idle_max_ms);
-        for session in worker.rooms.analytics.sessions().list() {
-            let is_idle = session.state() == SessionState::Idle && session.since_ms() <= oldest_ms;
-            if session.worker == worker.id && is_idle {
-                session.wake();
-            }
-        }
+    }
+}
+
+/// Lets the clock tick.
+async fn keep_time(clock: Rc<Clock>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        clock.tick();
+    }
+}
+
+/// Counts a session for as long as it runs, however it ends.
+struct Running<'a>(&'a Cell<usize>);
+
+impl<'a> Running<'a> {
+    fn new(sessions: &'a Cell<usize>) -> Self {
+        sessions.set(sessions.get() + 1);
+        Self(sessions)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
 async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let shutdown = worker.rooms.shutdown.clone();
     tokio::task::spawn_local(keep_house(worker.clone()));
+    tokio::task::spawn_local(keep_time(worker.clock.clone()));
     loop {
         let incoming = tokio::select! {
             biased;
@@ -140,9 +159,8 @@ async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
         let Some(incoming) = incoming else { break };
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
-            worker.sessions.set(worker.sessions.get() + 1);
+            let _running = Running::new(&worker.sessions);
             super::run(&worker, incoming).await;
-            worker.sessions.set(worker.sessions.get() - 1);
         });
     }
     worker.stopping.set(true);

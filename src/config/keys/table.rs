@@ -154,6 +154,12 @@ pub static KEYS: &[Key] = &[
         "Longest wait for a connection to the backend, with its login.",
     ),
     key(
+        "backend.silence_ms_max",
+        Field::U64(|c| &mut c.backend.silence_ms_max, 1_000, 30 * DAY_MS),
+        "ms",
+        "Longest silence of the backend while an answer is due. Then the client gets error 2013. A statement that computes is silent, too.",
+    ),
+    key(
         "tls.mode",
         Field::Tls(|c| &mut c.tls.mode),
         "",
@@ -175,7 +181,7 @@ pub static KEYS: &[Key] = &[
         "login.handshake_ms_max",
         Field::U64(|c| &mut c.login.handshake_ms_max, 100, DAY_MS),
         "ms",
-        "Longest time from a client's connect to the end of its login.",
+        "Longest time that a client may take to log in. Waits for the backend do not count.",
     ),
     key(
         "login.failures_per_source_max",
@@ -194,6 +200,12 @@ pub static KEYS: &[Key] = &[
         Field::U64(|c| &mut c.client.idle_ms_max, 1_000, 30 * DAY_MS),
         "ms",
         "A client that sends nothing for longer is disconnected.",
+    ),
+    key(
+        "client.stall_ms_max",
+        Field::U64(|c| &mut c.client.stall_ms_max, 1_000, DAY_MS),
+        "ms",
+        "A client that stops in the middle of a request, or takes nothing of an answer, for longer is disconnected.",
     ),
     key(
         "client.packet_bytes_max",
