@@ -3,11 +3,14 @@
 //!
 //! `make test` runs the short forms. The long ones (`soak_..`) are ignored there; `make soak` runs them.
 
+mod backends;
 mod caches;
 mod connects;
 mod digests;
 mod drain;
+mod fuzz;
 mod readers;
+mod step;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@
 // Each program that includes this uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod hostile;
 pub mod mysql;
 pub mod process;
 pub mod raw;

@@ -4,8 +4,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, app, assert_serves};
-use crate::support::raw::{Raw, claimed, packet, query};
+use mysql_async::ChangeUserOpts;
+use mysql_async::prelude::Queryable;
+
+use super::{PATIENCE, api, app, assert_serves};
+use crate::support::raw::{After, Raw, claimed, packet, query};
 use crate::support::wire::{DEPRECATE_EOF, Wire};
 use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate, wait_until};
 
@@ -170,6 +173,31 @@ fn denied(server: &MySql) -> String {
     server.run("SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Aborted_connects'")
 }
 
+#[tokio::test]
+async fn passwords_guessed_by_change_user_count_as_well() {
+    let gate = Tidegate::of(MySql::shared())
+        .set("login.failures_per_source_max", "3")
+        .set("login.failures_window_ms", "600000")
+        .start();
+    let mut sessions: Vec<Raw> = (0..4).map(|_| app(&gate, "")).collect();
+    // A wrong answer by the plugin that the server has, 32 bytes long.
+    let guess = [
+        &b"\x11app\0\x20"[..],
+        &[7; 32],
+        b"\0\x2d\0caching_sha2_password\0",
+    ]
+    .concat();
+    for session in sessions.iter_mut().take(3) {
+        session.send(&packet(0, &guess));
+        // The password is asked for; what comes is none.
+        assert_eq!(session.after(PATIENCE), After::Packet(1));
+        session.send(&packet(2, &[9; 256]));
+        assert_eq!(session.end(PATIENCE), Some(1045));
+    }
+    assert_eq!(login(&gate, APP_PASSWORD).err(), Some(1129));
+    gate.stop();
+}
+
 #[test]
 fn clients_that_say_nothing_or_hardly_anything_are_let_go() {
     let gate = Tidegate::of(MySql::shared())
@@ -198,6 +226,91 @@ fn clients_that_say_nothing_or_hardly_anything_are_let_go() {
     assert!(start.elapsed() < Duration::from_secs(30));
     wait_until("the files are closed again", PATIENCE, || {
         (gate.open_files() <= files + 20).then_some(())
+    });
+    gate.stop();
+}
+
+#[tokio::test]
+async fn clients_beyond_the_connections_are_told_so() {
+    let server = MySql::start(&[]);
+    let gate = Tidegate::of(&server)
+        .set("pool.connections_max", "4")
+        .set("pool.waiters_max", "2")
+        .set("pool.wait_ms_max", "1200")
+        .set("login.handshake_ms_max", "600")
+        .start();
+    let mut changing = gate.connect("").await;
+    let mut held: Vec<Wire> = (0..3)
+        .map(|_| login(&gate, APP_PASSWORD).expect("there is room"))
+        .collect();
+    // Two wait for as long as they may, although that is longer than a login may take; the rest is refused at once.
+    let start = Instant::now();
+    let told: Vec<(Option<u16>, Duration)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (login(&gate, APP_PASSWORD).err(), start.elapsed())))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    assert!(
+        told.iter().all(|(error, _)| *error == Some(1040)),
+        "{told:?}"
+    );
+    let waited = told
+        .iter()
+        .filter(|(_, time)| *time >= Duration::from_millis(1200));
+    assert_eq!(waited.count(), 2, "{told:?}");
+    let sql =
+        format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{APP_USER}'");
+    assert_eq!(server.run(&sql), "4\n");
+    let pools = api(&gate, "pools");
+    let sum = |key: &str| -> u64 { pools.iter().filter_map(|pool| pool[key].as_u64()).sum() };
+    assert_eq!((sum("refused"), sum("waits")), (8, 2), "{pools:?}");
+    // A new name on a connection that one has needs no second one.
+    changing
+        .change_user(
+            ChangeUserOpts::default()
+                .with_user(Some(APP_USER.to_owned()))
+                .with_pass(Some(APP_PASSWORD.to_owned())),
+        )
+        .await
+        .expect("a change of user finds room");
+    changing.query_drop("SELECT 1").await.expect("it is usable");
+    // A place that becomes free goes to whoever waits.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| login(&gate, APP_PASSWORD).map(Wire::quit));
+        wait_until("somebody waits", PATIENCE, || {
+            let waiting = |pool: &serde_json::Value| pool["waiting"] == 1;
+            api(&gate, "pools").iter().any(waiting).then_some(())
+        });
+        held.pop().expect("four").quit();
+        assert_eq!(waiting.join().expect("no panic"), Ok(()));
+    });
+    gate.stop();
+}
+
+#[tokio::test]
+async fn more_clients_than_may_be_are_refused_and_the_administrator_still_gets_in() {
+    let gate = Tidegate::of(MySql::shared())
+        .set("listen.clients_max", "5")
+        .start();
+    let mut open: Vec<Raw> = Vec::new();
+    let refused = loop {
+        let (raw, greeting) = Raw::greeted(gate.app_port, PATIENCE).expect("a word");
+        if greeting[0] == 0xFF {
+            break number(&greeting);
+        }
+        assert!(open.len() < 5);
+        open.push(raw);
+    };
+    assert_eq!(refused, 1040);
+    let sessions: Vec<(u64,)> = gate.admin("SELECT COUNT(*) FROM sessions").await;
+    assert_eq!(sessions, [(1,)]);
+    drop(open);
+    wait_until("there is room again", PATIENCE, || {
+        login(&gate, APP_PASSWORD).ok().map(Wire::quit)
     });
     gate.stop();
 }

@@ -22,6 +22,45 @@ fn ask(client: &mut Raw, sql: &str) -> Result<(), u16> {
 }
 
 #[test]
+fn a_stop_waits_for_transactions_and_statements_and_for_nobody_else() {
+    let server = MySql::start(&[]);
+    server.run("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");
+    let gate = Tidegate::of(&server)
+        .set("runtime.shutdown_drain_ms_max", "40000")
+        .set("login.handshake_ms_max", "60000")
+        .set("client.idle_ms_max", "600000")
+        .start();
+    let (mut idle, mut trading, mut running) = (app(&gate, "d"), app(&gate, "d"), app(&gate, "d"));
+    // Neither of these has said enough to be waited for.
+    let (mut greeted, _) = Raw::greeted(gate.app_port, PATIENCE).expect("a greeting");
+    greeted.send(&[1, 2]);
+    let mut half = app(&gate, "d");
+    half.send(&query("SELECT 1")[..6]);
+    assert_eq!(ask(&mut trading, "BEGIN"), Ok(()));
+    assert_eq!(ask(&mut trading, "INSERT INTO t VALUES (1)"), Ok(()));
+    running.send(&query("SELECT SLEEP(2)"));
+    runs(&server, "SELECT SLEEP");
+    let start = Instant::now();
+    gate.ask_to_stop();
+    assert_eq!(idle.end(PATIENCE), Some(1053), "an idle client is told");
+    // The transaction goes on and is committed.
+    assert_eq!(ask(&mut trading, "INSERT INTO t VALUES (2)"), Ok(()));
+    assert_eq!(ask(&mut trading, "COMMIT"), Ok(()));
+    assert_eq!(trading.end(PATIENCE), Some(1053));
+    assert_eq!(running.answer(Instant::now() + PATIENCE), Ok(()));
+    assert_eq!(running.end(PATIENCE), Some(1053));
+    let status = gate.wait_end();
+    assert!(status.success(), "{status}:\n{}", gate.log());
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}: the half-said held the stop up",
+        start.elapsed()
+    );
+    assert_eq!(server.run("SELECT a FROM d.t"), "1\n2\n");
+    drop((greeted, half));
+}
+
+#[test]
 fn a_stop_cuts_off_what_does_not_end_in_time() {
     let server = MySql::start(&[]);
     server.run("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");

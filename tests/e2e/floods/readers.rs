@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, app, assert_serves};
 use crate::support::raw::{Raw, query};
-use crate::support::{MySql, Tidegate};
+use crate::support::{APP_USER, MySql, Tidegate, wait_until};
 
 /// What a result of any size may add to the proxy's memory.
 const GROWTH_BYTES_MAX: u64 = 8 << 20;
@@ -26,7 +26,8 @@ fn read_some(raw: &mut Raw, bytes: usize, deadline: Instant) -> usize {
         .set_read_timeout(Some(left.max(Duration::from_millis(1))))
         .expect("a timeout can be set");
     while got < bytes {
-        match raw.stream().read(&mut block) {
+        let room = block.len().min(bytes - got);
+        match raw.stream().read(&mut block[..room]) {
             Ok(0) | Err(_) => break,
             Ok(count) => got += count,
         }
@@ -61,5 +62,57 @@ fn slow_readers_of_large_results_cost_no_memory() {
     );
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes more");
     drop(stalled);
+    gate.stop();
+}
+
+#[test]
+fn a_reader_that_has_stopped_for_good_is_let_go_with_its_connection() {
+    let server = MySql::start(&[]);
+    let gate = Tidegate::of(&server)
+        .set("client.stall_ms_max", "1000")
+        .start();
+    let mut stalled = app(&gate, "");
+    stalled.send(&large(10_000));
+    let running =
+        format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{APP_USER}'");
+    wait_until("its statement runs", PATIENCE, || {
+        (server.run(&running) == "1\n").then_some(())
+    });
+    let begun = Instant::now();
+    wait_until("the server is free again", PATIENCE, || {
+        (server.run(&running) == "0\n").then_some(())
+    });
+    let freed = begun.elapsed();
+    // Who reads slowly but steadily is not let go.
+    let mut steady = app(&gate, "");
+    steady.send(&large(900_000));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        let piece = read_some(&mut steady, 1 << 18, Instant::now() + PATIENCE);
+        assert_eq!(piece, 1 << 18, "the result ended");
+        assert_serves(&gate);
+    }
+    println!(
+        "stalled: let go after {freed:?}, all after {:?}",
+        begun.elapsed()
+    );
+    gate.stop();
+}
+
+#[test]
+fn a_client_that_is_silent_for_too_long_is_let_go() {
+    let server = MySql::start(&[]);
+    let gate = Tidegate::of(&server)
+        .set("client.idle_ms_max", "1000")
+        .start();
+    let (mut silent, mut drip) = (app(&gate, ""), app(&gate, ""));
+    // Half a command is not a command.
+    drip.send(&query("SELECT 1")[..7]);
+    // A statement that runs for longer is not silence.
+    let mut waiting = app(&gate, "");
+    waiting.send(&query("SELECT SLEEP(2.5)"));
+    assert_eq!(silent.end(PATIENCE), Some(4031));
+    assert_eq!(drip.end(PATIENCE), Some(4031));
+    assert_eq!(waiting.answer(Instant::now() + PATIENCE), Ok(()));
     gate.stop();
 }
