@@ -14,6 +14,7 @@ mod floods;
 mod freshness;
 mod harness;
 mod probe;
+mod sessions;
 mod strict;
 mod views_build;
 mod views_exact;
