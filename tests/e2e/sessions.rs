@@ -12,13 +12,15 @@ use crate::support::{MySql, Tidegate};
 /// A statement's rows as text, or its error number.
 async fn answer(conn: &mut Conn, sql: &str) -> Result<Vec<String>, u16> {
     match conn.query::<Row, _>(sql).await {
-        Ok(rows) => Ok(rows
-            .into_iter()
-            .map(|row| format!("{:?}", row.unwrap()))
-            .collect()),
+        Ok(rows) => Ok(rows.into_iter().map(as_text).collect()),
         Err(mysql_async::Error::Server(error)) => Err(error.code),
         Err(error) => panic!("{sql}: {error}"),
     }
+}
+
+fn as_text(row: Row) -> String {
+    let cells: Vec<String> = row.unwrap().iter().map(|cell| cell.as_sql(true)).collect();
+    cells.join(" ")
 }
 
 /// A server with one small table, and a proxy whose cache takes every read of it.
@@ -36,16 +38,20 @@ fn rig() -> (MySql, Tidegate, String) {
 
 /// Asks until the answer comes from the cache.
 async fn until_cached(conn: &mut Conn, sql: &str) {
-    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let end = std::time::Instant::now() + Duration::from_secs(20);
     loop {
         let _ = answer(conn, sql).await;
         let rows = answer(conn, &format!("EXPLAIN ROUTE {sql}")).await;
-        if rows.is_ok_and(|rows| rows.iter().any(|row| row.contains("cache_hit"))) {
+        if rows
+            .as_ref()
+            .is_ok_and(|rows| rows.iter().any(|row| row.contains("cache_hit")))
+        {
             return;
         }
+        let last = rows;
         assert!(
             std::time::Instant::now() < end,
-            "{sql} never came from the cache"
+            "{sql} never came from the cache: {last:?}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
