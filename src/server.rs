@@ -298,7 +298,11 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
         };
         match login::open(&rooms.target, &login, 4096).await {
             Ok(connection) => {
-                look_at_globals(&rooms).await;
+                if !look_at_globals(&rooms).await {
+                    // A session that begins before this is known is ruled out for good: better to greet a moment later.
+                    tokio::time::sleep(BACKEND_RETRY).await;
+                    continue;
+                }
                 rooms.saw_facts(&connection.facts);
                 tracing::info!(
                     address = %rooms.target.address,
@@ -346,13 +350,15 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
 }
 
 /// The server's defaults that decide how sessions may be treated. What cannot be asked is taken for the worse.
-async fn look_at_globals(rooms: &Rooms) {
+async fn look_at_globals(rooms: &Rooms) -> bool {
     let sql = "SELECT @@GLOBAL.init_connect, @@GLOBAL.sql_mode";
     let found = rooms.control.query_first::<(String, String)>(sql).await;
+    let known = matches!(found, Ok(Some(_)));
     let (init_connect, sql_mode) = match found {
         Ok(Some((init_connect, sql_mode))) => (!init_connect.is_empty(), !is_plain_mode(&sql_mode)),
         _ => (true, true),
     };
     rooms.has_init_connect.store(init_connect, Relaxed);
     rooms.has_odd_sql_mode.store(sql_mode, Relaxed);
+    known
 }
