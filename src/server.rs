@@ -42,7 +42,6 @@ mod sources;
 /// Threads of the control plane: probes, binary log, builds, admin engine, HTTP. They never delay a query.
 const CONTROL_THREADS: usize = 2;
 
-/// Pause between two attempts to reach a backend that is not there.
 /// Pause between two probes of the backend.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -190,17 +189,15 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let control = Control::new(ControlSettings::from_config(&config));
-    let probe = Probe::new(control.clone());
     let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), stop);
+    let cache = Cache::new((&config.cache).into(), binlog.clone(), Handle::current());
+    let probe = probe(&control, &cache);
     let views = Views::new(
         &config,
         control.clone(),
         binlog.clone(),
         probe.capabilities(),
     );
-    let cache = Cache::new((&config.cache).into(), binlog.clone(), Handle::current());
-    // Until somebody has looked.
-    cache.set_secondary_engine(true);
     let analytics = Analytics::new(&config.analytics, workers);
     let pool = Pool::new(config.pool.clone());
     let sources = sources::sources(&Parts {
@@ -242,6 +239,15 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         session_ids: Rooms::first_session_id(),
         config,
     }))
+}
+
+/// The probe. The cache hears from it of a secondary engine, and takes one to be there until the first probe has looked.
+fn probe(control: &Arc<Control>, cache: &Arc<Cache>) -> Arc<Probe> {
+    cache.set_secondary_engine(true);
+    let cache = cache.clone();
+    Probe::telling(control.clone(), move |found| {
+        cache.set_secondary_engine(found.secondary_engine.is_some());
+    })
 }
 
 /// The administrator's account; a password that is not configured is made and shown once.
@@ -337,10 +343,6 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
             .sample(series::pool_sample(&rooms.pool, rooms.analytics.now_ms()));
         rooms.cache.sweep();
         look_at_globals(&rooms).await;
-        let capabilities = rooms.probe.capabilities().load_full();
-        let known = !capabilities.version_text.is_empty();
-        let engine = !known || capabilities.secondary_engine.is_some();
-        rooms.cache.set_secondary_engine(engine);
         if rooms.grant_epoch() != grants {
             grants = rooms.grant_epoch();
             // Nobody inherits a login from before a change of accounts.

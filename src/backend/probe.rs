@@ -185,6 +185,8 @@ pub struct Probe {
     held: Mutex<Option<WireConn>>,
     capabilities: SharedCapabilities,
     health: Mutex<Health>,
+    /// Hears what each probe has learnt, before anybody may take the backend for up.
+    told: Box<dyn Fn(&Capabilities) + Send + Sync>,
 }
 
 impl fmt::Debug for Probe {
@@ -305,8 +307,17 @@ pub fn parse_version(text: &str) -> (u8, u8, u8) {
 impl Probe {
     /// Knows nothing yet; `run` probes.
     pub fn new(control: Arc<Control>) -> Arc<Self> {
+        Self::telling(control, |_| ())
+    }
+
+    /// The same, and `told` hears at once what each probe has learnt: before the backend counts as up for the first time.
+    pub fn telling(
+        control: Arc<Control>,
+        told: impl Fn(&Capabilities) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             control,
+            told: Box::new(told),
             held: Mutex::new(None),
             capabilities: SharedCapabilities::default(),
             health: Mutex::new(Health {
@@ -374,6 +385,7 @@ impl Probe {
             None => WireConn::connect(self.control.settings()).await?,
         };
         let capabilities = ask(&mut conn).await?;
+        (self.told)(&capabilities);
         self.capabilities.store(Arc::new(capabilities));
         let begin = Instant::now();
         let limit = Duration::from_millis(PROBE_MS_MAX);

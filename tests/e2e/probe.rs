@@ -1,12 +1,14 @@
 //! The probe in front of each kind of server: what it is, whether it is up.
 
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use tidegate::backend::control::{Control, ControlSettings};
 use tidegate::backend::probe::{Flavour, Probe, probe};
 use tidegate::config;
 
-use crate::support::MySql;
+use crate::support::{MySql, Tidegate};
 
 fn control(url: &str) -> std::sync::Arc<Control> {
     let backend = config::Backend {
@@ -65,4 +67,44 @@ async fn up_and_down_are_told_with_their_reason() {
         assert!(tokio::time::Instant::now() < deadline);
     }
     assert_eq!((probe.snapshot().up, probe.snapshot().failures), (true, 1));
+}
+
+#[tokio::test]
+async fn what_a_probe_learns_is_told_before_the_backend_counts_as_up() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (probe, hears) = (Arc::new(OnceLock::<Arc<Probe>>::new()), told.clone());
+    let asked = probe.clone();
+    let control = control(&MySql::shared().root_url());
+    let probing = Probe::telling(control, move |found| {
+        let up = asked.get().expect("it is made").snapshot().up;
+        hears.lock().unwrap().push((up, found.version_text.clone()));
+    });
+    assert!(probe.set(probing.clone()).is_ok());
+    probing.once().await.unwrap();
+    probing.once().await.unwrap();
+    let told = told.lock().unwrap();
+    let ups: Vec<bool> = told.iter().map(|(up, _)| *up).collect();
+    assert_eq!(ups, [false, true]);
+    assert!(told.iter().all(|(_, version)| !version.is_empty()));
+}
+
+/// Whether there is an engine was looked up once a second, and by a third of all starts for the first time before the probe knew:
+/// then the cache stayed shut for the first second of a proxy that had said it was ready.
+#[tokio::test]
+async fn a_proxy_that_is_ready_knows_whether_there_is_an_engine() {
+    let server = MySql::shared();
+    let schema = server.schema("engine");
+    server.run(&format!("CREATE TABLE {schema}.t (a INT PRIMARY KEY)"));
+    for _ in 0..6 {
+        let gate = Tidegate::of(server)
+            .set("cache.tables", &format!("[\"{schema}.t\"]"))
+            .start();
+        let mut client = gate.connect(&schema).await;
+        let route: Vec<(String, String)> =
+            client.query("EXPLAIN ROUTE SELECT a FROM t").await.unwrap();
+        let reason = route.iter().find(|(name, _)| name == "reason");
+        let reason = &reason.expect("a reason").1;
+        assert!(!reason.contains("secondary_engine"), "{route:?}");
+        gate.kill9();
+    }
 }

@@ -40,14 +40,13 @@ fn read_all_rows(gate: &Tidegate, schema: &str) {
 
 #[tokio::test]
 async fn results_without_end_stay_within_the_room_for_them() {
-    // A server of its own: what other tests leave on a shared one (an open transaction, an engine) would keep the cache shut.
-    let server = MySql::start(&[]);
+    let server = MySql::shared();
     let schema = server.schema("cacheflood");
     server.run(&format!(
         "CREATE TABLE {schema}.t (a INT PRIMARY KEY, b VARCHAR(5000)); SET SESSION cte_max_recursion_depth = 100000; \
          INSERT INTO {schema}.t WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {ROWS}) SELECT i, REPEAT('x', 4000) FROM n"
     ));
-    let gate = Tidegate::of(&server)
+    let gate = Tidegate::of(server)
         .set("cache.bytes_max", &BYTES_MAX.to_string())
         // On a busy machine the gate is late more often than not, and then nothing would be filed.
         .set("cache.gate_wait_ms_max", "1000")
