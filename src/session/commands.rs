@@ -267,8 +267,10 @@ impl Session {
                 .map(drop),
             Some(backend_id) => {
                 self.client.input.consume(HEADER_BYTES + length);
-                self.relay_own_text(format!("KILL {backend_id}").as_bytes())
+                let sql = format!("KILL {backend_id}");
+                self.relay_own_text(sql.as_bytes(), &mut Timing::start())
                     .await
+                    .map(drop)
             }
         }
     }

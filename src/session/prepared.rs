@@ -6,7 +6,7 @@ use super::answers::{Question, Tried};
 use super::error::SessionError;
 use super::observe::{Execution, us};
 use super::relay::{Timing, relay_answer, send_to_backend};
-use super::statements::mentions_log_switch;
+use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
 use super::{Entrance, Session};
 use crate::analytics::ServedBy;
 use crate::protocol::column::column_type;
@@ -15,6 +15,7 @@ use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
 use crate::protocol::relay::Expect;
 use crate::router::plain;
 use crate::router::reason::Reason;
+use crate::sql::session_statement::KillId;
 use crate::sql::{Kind, Statement};
 use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub(super) struct Prepared {
     types_unsent: bool,
     /// A parameter waits at the backend as long data.
     long_data: bool,
+    /// It is a KILL: whom it means shows in its parameter.
+    kill: Option<PreparedKill>,
 }
 
 impl Prepared {
@@ -58,6 +61,7 @@ impl Prepared {
             types: Vec::new(),
             types_unsent: false,
             long_data: false,
+            kill: None,
         }
     }
 }
@@ -215,6 +219,9 @@ impl Session {
             && length <= HELD_BYTES_MAX
             && self.prepared_bytes + length <= SESSION_BYTES_MAX;
         let text: Option<Arc<[u8]>> = may_be_better.then(|| Arc::from(self.body(length)));
+        let kill = (self.entrance == Entrance::App && statement.kind == Kind::Kill)
+            .then(|| PreparedKill::read(self.body(length), self.lex_mode()))
+            .flatten();
         let env_changes = self.state.env_changes;
         let summary = self.relay_command(Command::StmtPrepare, length).await?;
         if let Some(done) = summary.and_then(|s| s.prepared) {
@@ -231,6 +238,7 @@ impl Session {
                 text,
                 declared,
                 env_changes,
+                kill,
                 ..Prepared::unread()
             };
             self.prepared.insert(done.statement_id, prepared);
@@ -292,9 +300,15 @@ impl Session {
                 .await
                 .map(drop);
         };
+        let victim = self.victim(id, length);
         let (statement, text, bound) = self.take_in(id, length);
         self.observer
             .starts(&self.worker, statement.as_deref(), timing.started);
+        if let (Some(statement), Some(victim)) = (&statement, victim) {
+            self.restore_diagnostics_before(statement).await?;
+            self.answered_elsewhere(id);
+            return self.kill(victim, length, statement, &mut timing).await;
+        }
         let (Some(statement), Some(text), Some(bound)) = (&statement, &text, &bound) else {
             let reason = Reason::PreparedRelayed;
             return self
@@ -323,9 +337,7 @@ impl Session {
             Tried::Not { reason, fill, env } => (reason, fill, env),
             Tried::Answered => {
                 self.client.input.consume(HEADER_BYTES + length);
-                if let Some(prepared) = self.prepared.get_mut(&id) {
-                    prepared.types_unsent = prepared.declared > 0;
-                }
+                self.answered_elsewhere(id);
                 return Ok(());
             }
         };
@@ -336,6 +348,38 @@ impl Session {
             self.observe_aggregate(&question, &env, base_us);
         }
         Ok(())
+    }
+
+    /// The backend has not seen the types of the execution that was just answered.
+    fn answered_elsewhere(&mut self, id: u32) {
+        if let Some(prepared) = self.prepared.get_mut(&id) {
+            prepared.types_unsent = prepared.declared > 0;
+        }
+    }
+
+    /// Whom the execution at the front of the buffer kills, if it is a KILL with an id of ours.
+    fn victim(&self, id: u32, length: usize) -> Option<Victim> {
+        let prepared = self.prepared.get(&id)?;
+        let kill = prepared.kill?;
+        let number = match kill.id {
+            KillId::Number(number) => number,
+            KillId::Parameter if !prepared.long_data => {
+                let execute = Execute::parse(self.body(length)).ok()?;
+                let caps = self.client.capabilities;
+                let parameters = execute.parameters(caps, prepared.declared).ok()?;
+                if parameters.count != prepared.declared {
+                    return None;
+                }
+                let bound = bound(&parameters, &prepared.types)?;
+                whole_number(bound.values().first()?)?
+            }
+            _ => return None,
+        };
+        let backend_id = self.worker.rooms.backend_id_of(number)?;
+        Some(Victim {
+            query: kill.query,
+            backend_id,
+        })
     }
 
     /// Remembers the types that an execution brings, and copies its parameters if it may be answered from elsewhere.

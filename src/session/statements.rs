@@ -3,13 +3,16 @@
 
 use super::Session;
 use super::error::SessionError;
+use super::observe::Execution;
 use super::relay::Timing;
+use crate::analytics::ServedBy;
 use crate::protocol::packet::HEADER_BYTES;
 use crate::router::reason::Reason;
 use crate::sql::session_statement::{
-    self, Assignment, Scope, SessionStatement, SetTarget, SetValue,
+    self, Assignment, KillId, Scope, SessionStatement, SetTarget, SetValue,
 };
-use crate::sql::{ClientCharset, Statement};
+use crate::sql::{ClientCharset, LexMode, Statement};
+use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
 
 /// What a session statement will mean to the session once the backend has done it; read from its text before that is gone.
@@ -46,15 +49,12 @@ impl Session {
         self.restore_diagnostics_before(statement).await?;
         if let SessionStatement::Kill {
             query,
-            id: Some(id),
+            id: KillId::Number(id),
         } = parsed
             && let Some(backend_id) = self.worker.rooms.backend_id_of(id)
         {
-            let what = if query { "QUERY" } else { "CONNECTION" };
-            self.client.input.consume(HEADER_BYTES + length);
-            return self
-                .relay_own_text(format!("KILL {what} {backend_id}").as_bytes())
-                .await;
+            let victim = Victim { query, backend_id };
+            return self.kill(victim, length, statement, timing).await;
         }
         let afterwards = afterwards(parsed);
         if afterwards.unlogged == Some(true) {
@@ -75,6 +75,77 @@ impl Session {
             self.schema_changed(schema.into());
         }
         Ok(())
+    }
+}
+
+/// A KILL that was prepared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PreparedKill {
+    /// Only the statement is meant.
+    pub query: bool,
+    /// Whom.
+    pub id: KillId,
+}
+
+impl PreparedKill {
+    /// Reads it from its text; `None` if it is another statement.
+    pub fn read(text: &[u8], mode: LexMode) -> Option<Self> {
+        match session_statement::parse(text, mode) {
+            SessionStatement::Kill { query, id } => Some(Self { query, id }),
+            _ => None,
+        }
+    }
+}
+
+/// Whom a KILL with an id of ours means on the backend.
+pub(super) struct Victim {
+    /// Only the statement is meant.
+    pub query: bool,
+    /// The connection's id there.
+    pub backend_id: u64,
+}
+
+impl Session {
+    /// Runs a KILL of somebody who has an id of ours, in place of the command at the front of the buffer.
+    pub(super) async fn kill(
+        &mut self,
+        victim: Victim,
+        length: usize,
+        statement: &Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
+        self.client.input.consume(HEADER_BYTES + length);
+        let what = if victim.query { "QUERY" } else { "CONNECTION" };
+        let sql = format!("KILL {what} {}", victim.backend_id);
+        let summary = self.relay_own_text(sql.as_bytes(), timing).await?;
+        self.last_ok = summary.error.is_none();
+        self.state
+            .observe(statement, self.last_ok.then_some(summary.status));
+        let execution = Execution {
+            statement: Some(statement),
+            served_by: ServedBy::Backend,
+            reason: Reason::NotARead,
+            timing,
+            summary: &summary,
+            bytes_in: (HEADER_BYTES + length) as u64,
+            text: None,
+        };
+        self.observer.ends(&self.worker, &execution);
+        self.machine.recycle(summary);
+        Ok(())
+    }
+}
+
+/// The number that a bound value stands for as an id: drivers bind integers, but also texts and floating point numbers.
+pub(super) fn whole_number(value: &ParameterValue<'_>) -> Option<u64> {
+    match value {
+        ParameterValue::Int(number) => u64::try_from(*number).ok(),
+        // Within what such a number can hold exactly.
+        ParameterValue::Double(number) if (0.0..9e15).contains(number) && number.fract() == 0.0 => {
+            Some(*number as u64)
+        }
+        ParameterValue::Bytes(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::binlog::Binlog;
 use crate::cache::Fill;
 use crate::protocol::command::{QueryBody, put_query};
 use crate::protocol::packet::{HEADER_BYTES, write_packet};
-use crate::protocol::relay::Expect;
+use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::status;
 use crate::router::plain;
 use crate::router::reason::Reason;
@@ -233,23 +233,26 @@ impl Session {
     }
 
     /// Runs a statement that we wrote in place of the client's, and relays its answer.
-    pub(super) async fn relay_own_text(&mut self, sql: &[u8]) -> Result<(), SessionError> {
+    pub(super) async fn relay_own_text(
+        &mut self,
+        sql: &[u8],
+        timing: &mut Timing,
+    ) -> Result<Summary, SessionError> {
         let mut body = Vec::with_capacity(sql.len() + 8);
         put_query(&mut body, self.backend.capabilities, sql);
         let mut packet = Vec::with_capacity(body.len() + HEADER_BYTES);
         write_packet(&mut packet, &mut 0, &body);
         send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
-        let mut timing = Timing::start();
+        timing.sent = Instant::now();
         relay_answer(
             &mut self.client,
             &mut self.backend,
             &mut self.machine,
             Expect::Query,
-            &mut timing,
+            timing,
             None,
         )
         .await
-        .map(drop)
     }
 
     /// Before a statement: if the last answer did not come from the backend, the backend connection must know what a question

@@ -66,8 +66,8 @@ pub enum SessionStatement {
     Kill {
         /// KILL QUERY: the connection stays.
         query: bool,
-        /// `None` when the id is not a plain number.
-        id: Option<u64>,
+        /// Whom.
+        id: KillId,
     },
     /// XA, with the word after it in upper case.
     Xa(String),
@@ -92,6 +92,17 @@ pub enum SessionStatement {
     Call(TableName),
     /// It begins as one of these, but is no form that we know, or none of these.
     Unknown,
+}
+
+/// Whom a KILL means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillId {
+    /// A plain number.
+    Number(u64),
+    /// A parameter of a prepared statement.
+    Parameter,
+    /// Something that the server has to work out.
+    Expression,
 }
 
 /// How a transaction ends: AND [NO] CHAIN, [NO] RELEASE; `None` where not said.
@@ -423,12 +434,18 @@ impl Reader<'_> {
         if !query {
             self.take("CONNECTION");
         }
-        let plain = self.words.kind(self.at) == TokenKind::Int
-            && self.words.kind(self.at + 1) == TokenKind::End;
-        let id = std::str::from_utf8(self.words.bytes(self.at))
-            .ok()
-            .filter(|_| plain)
-            .and_then(|id| id.parse().ok());
+        let is_last = self.words.kind(self.at + 1) == TokenKind::End;
+        let number = || {
+            std::str::from_utf8(self.words.bytes(self.at))
+                .ok()?
+                .parse()
+                .ok()
+        };
+        let id = match self.words.kind(self.at) {
+            TokenKind::Int if is_last => number().map_or(KillId::Expression, KillId::Number),
+            TokenKind::Parameter if is_last => KillId::Parameter,
+            _ => KillId::Expression,
+        };
         (!self.at_end()).then_some(SessionStatement::Kill { query, id })
     }
 

@@ -13,6 +13,7 @@ mod failures;
 mod floods;
 mod freshness;
 mod harness;
+mod kills;
 mod probe;
 mod sessions;
 mod strict;

@@ -187,12 +187,20 @@ fn locks_prepared_and_kill() {
         r#"Execute { name: "s", using: ["a", "b"] }"#,
     );
     check("DROP PREPARE s", r#"Deallocate("s")"#);
-    check("KILL QUERY 5", "Kill { query: true, id: Some(5) }");
+    check("KILL QUERY 5", "Kill { query: true, id: Number(5) }");
     check(
         "KILL CONNECTION 18446744073709551615",
-        "Kill { query: false, id: Some(18446744073709551615) }",
+        "Kill { query: false, id: Number(18446744073709551615) }",
     );
-    check("KILL @x + 1", "Kill { query: false, id: None }");
+    check(
+        "KILL 18446744073709551616",
+        "Kill { query: false, id: Expression }",
+    );
+    check("KILL @x + 1", "Kill { query: false, id: Expression }");
+    check("KILL ?", "Kill { query: false, id: Parameter }");
+    check("KILL QUERY ?;", "Kill { query: true, id: Parameter }");
+    check("KILL ? + 1", "Kill { query: false, id: Expression }");
+    check("KILL", "Unknown");
 }
 
 #[test]
