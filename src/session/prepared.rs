@@ -4,11 +4,12 @@
 
 use super::answers::{Question, Tried};
 use super::error::SessionError;
-use super::observe::{Execution, us};
 use super::relay::{Timing, relay_answer, send_to_backend};
 use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
+use super::text::Request;
 use super::{Entrance, Session};
-use crate::analytics::ServedBy;
+use crate::binlog::Binlog;
+use crate::cache::Fill;
 use crate::protocol::column::column_type;
 use crate::protocol::command::{Command, EXECUTE_CURSOR_ANY, Execute, Parameters};
 use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
@@ -427,7 +428,7 @@ impl Session {
         length: usize,
         statement: Option<&Arc<Statement>>,
         reason: Reason,
-        mut fill: Option<Box<crate::cache::Fill<crate::binlog::Binlog>>>,
+        mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
         match statement {
@@ -452,43 +453,18 @@ impl Session {
             fill.as_deref_mut(),
         )
         .await?;
-        let ok = summary.error.is_none();
-        match statement {
-            Some(statement) => {
-                self.state.observe(statement, ok.then_some(summary.status));
-                if matches!(statement.kind, Kind::Set | Kind::Use) {
-                    // What it sets may stand in its parameters.
-                    self.state.inexact.get_or_insert("prepared_set");
-                    self.state.reusable = false;
-                }
-            }
-            None => self
-                .state
-                .observe_unknown("unknown_prepared", ok.then_some(summary.status)),
-        }
-        let execution = Execution {
-            statement: statement.map(|s| &**s),
-            served_by: if self.entrance == Entrance::Admin {
-                ServedBy::Admin
-            } else {
-                ServedBy::Backend
-            },
+        let request = Request {
+            statement,
             reason,
-            timing,
-            summary: &summary,
             bytes_in: (HEADER_BYTES + length) as u64,
-            text: None,
         };
-        self.observer.ends(&self.worker, &execution);
-        let backend_us = us((timing.last_byte - timing.sent).saturating_sub(timing.drain));
-        if let Some(statement) = statement.filter(|s| ok && s.cacheable.is_ok()) {
-            self.worker.rooms.cache.observe(statement.id, backend_us);
+        let backend_us = self.answered(&request, summary, fill, timing);
+        if statement.is_some_and(|s| matches!(s.kind, Kind::Set | Kind::Use)) {
+            // What it sets may stand in its parameters.
+            self.state.inexact.get_or_insert("prepared_set");
+            self.state.reusable = false;
         }
-        if let Some(fill) = fill {
-            fill.complete(&summary, backend_us);
-        }
-        self.machine.recycle(summary);
-        Ok(ok.then_some(backend_us))
+        Ok(backend_us)
     }
 
     /// The execution at the front of the buffer with the types that its client sent earlier, when the backend never got them.

@@ -24,6 +24,16 @@ use crate::views;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A request that was relayed to the session's own backend connection.
+pub(super) struct Request<'a> {
+    /// What ran; `None` for an execution of a statement that we do not know.
+    pub statement: Option<&'a Arc<Statement>>,
+    /// Why the backend answered it.
+    pub reason: Reason,
+    /// Its length with headers.
+    pub bytes_in: u64,
+}
+
 impl Session {
     /// How this session's texts are to be read.
     pub(super) fn lex_mode(&self) -> LexMode {
@@ -174,32 +184,52 @@ impl Session {
             fill.as_deref_mut(),
         )
         .await?;
-        self.last_ok = summary.error.is_none();
-        self.state
-            .observe(statement, self.last_ok.then_some(summary.status));
-        let execution = Execution {
+        let request = Request {
             statement: Some(statement),
-            served_by: if self.entrance == Entrance::Admin {
-                ServedBy::Admin
-            } else {
-                ServedBy::Backend
-            },
             reason,
+            bytes_in: (HEADER_BYTES + length) as u64,
+        };
+        Ok(self.answered(&request, summary, fill, timing))
+    }
+
+    /// The tail of every answer of the session's own backend connection: what the statement did to the session, to the statistics
+    /// and to the cache. Answers with the backend's time in microseconds if there was no error.
+    pub(super) fn answered(
+        &mut self,
+        request: &Request<'_>,
+        summary: Summary,
+        fill: Option<Box<Fill<Binlog>>>,
+        timing: &Timing,
+    ) -> Option<u64> {
+        let ok = summary.error.is_none();
+        let status = ok.then_some(summary.status);
+        match request.statement {
+            Some(statement) => self.state.observe(statement, status),
+            None => self.state.observe_unknown("unknown_prepared", status),
+        }
+        let execution = Execution {
+            statement: request.statement.map(|statement| &**statement),
+            served_by: match self.entrance {
+                Entrance::Admin => ServedBy::Admin,
+                Entrance::App => ServedBy::Backend,
+            },
+            reason: request.reason,
             timing,
             summary: &summary,
-            bytes_in: (HEADER_BYTES + length) as u64,
+            bytes_in: request.bytes_in,
             text: None,
         };
         self.observer.ends(&self.worker, &execution);
         let backend_us = us((timing.last_byte - timing.sent).saturating_sub(timing.drain));
-        if statement.cacheable.is_ok() && self.last_ok {
+        if let Some(statement) = request.statement.filter(|s| ok && s.cacheable.is_ok()) {
             self.worker.rooms.cache.observe(statement.id, backend_us);
         }
         if let Some(fill) = fill {
             fill.complete(&summary, backend_us);
         }
         self.machine.recycle(summary);
-        Ok(self.last_ok.then_some(backend_us))
+        self.last_ok = ok;
+        ok.then_some(backend_us)
     }
 
     /// Whether the server may ask this client for a file now: the client can, and its statement may be one that loads it.

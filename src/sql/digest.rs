@@ -274,22 +274,8 @@ impl DigestScratch {
         }
     }
 
-    /// As `push`, of a length that the compiler knows.
-    #[inline]
-    fn put<const N: usize>(&mut self, code: u16, printed: &[u8; N], start: u32) {
-        if self.notes.truncated || self.text.len() + N > self.text_bytes_max {
-            self.notes.truncated = true;
-            return;
-        }
-        self.tokens.push(Printed {
-            code,
-            text_start: self.text.len() as u32,
-            start,
-        });
-        self.text.extend_from_slice(printed);
-    }
-
-    #[inline]
+    /// In line, so that the compiler knows the length of the many that are constant.
+    #[inline(always)]
     fn push(&mut self, code: u16, printed: &[u8], start: u32) {
         if self.notes.truncated || self.text.len() + printed.len() > self.text_bytes_max {
             self.notes.truncated = true;
@@ -322,7 +308,7 @@ impl DigestScratch {
         if self.semicolon && token.kind != Semicolon {
             self.semicolon = false;
             self.notes.multi_statement = true;
-            self.put(OTHER, b"; ", token.start);
+            self.push(OTHER, b"; ", token.start);
         }
         match token.kind {
             Keyword => self.keyword(token),
@@ -334,18 +320,18 @@ impl DigestScratch {
             Hostname => self.value(token, LiteralKind::Name, 0),
             Introducer => {
                 self.notes.introducer = true;
-                self.put(OTHER, b"(_charset) ", token.start);
+                self.push(OTHER, b"(_charset) ", token.start);
             }
             LeftParen => {
                 self.depth += 1;
                 self.set_by(false);
-                self.put(LEFT, b"( ", token.start);
+                self.push(LEFT, b"( ", token.start);
             }
             RightParen => self.right_paren(token),
-            Comma => self.put(COMMA, b", ", token.start),
-            Plus => self.put(if self.in_hint { OTHER } else { SIGN }, b"+ ", token.start),
-            Minus => self.put(if self.in_hint { OTHER } else { SIGN }, b"- ", token.start),
-            Dot => self.put(OTHER, b". ", token.start),
+            Comma => self.push(COMMA, b", ", token.start),
+            Plus => self.push(if self.in_hint { OTHER } else { SIGN }, b"+ ", token.start),
+            Minus => self.push(if self.in_hint { OTHER } else { SIGN }, b"- ", token.start),
+            Dot => self.push(OTHER, b". ", token.start),
             // `@x` prints without a space between.
             At => self.at(token, bytes),
             Semicolon => {
@@ -356,13 +342,13 @@ impl DigestScratch {
             HintStart => {
                 self.notes.hint = true;
                 self.in_hint = true;
-                self.put(OTHER, b"/*+ ", token.start);
+                self.push(OTHER, b"/*+ ", token.start);
             }
             HintEnd => self.hint_end(token),
             Operator => self.operator(token, bytes),
             Malformed => {
                 self.notes.malformed = true;
-                self.put(OTHER, b"\x00 ", token.start);
+                self.push(OTHER, b"\x00 ", token.start);
             }
             End => {}
         }
@@ -374,7 +360,7 @@ impl DigestScratch {
         if self.text.ends_with(b"/*+ ") && !self.notes.truncated {
             self.pop(1);
         } else {
-            self.put(OTHER, b"*/ ", token.start);
+            self.push(OTHER, b"*/ ", token.start);
         }
     }
 
@@ -614,9 +600,9 @@ impl DigestScratch {
                 .and_then(|first| self.tokens.get(first));
             let start = first.map_or(token.start, |first| first.start);
             self.pop(2);
-            self.put(LIST, b"?, ... ", start);
+            self.push(LIST, b"?, ... ", start);
         } else {
-            self.put(VALUE, b"? ", token.start);
+            self.push(VALUE, b"? ", token.start);
             if !self.notes.truncated {
                 self.literals.push(literal);
             }
@@ -630,7 +616,7 @@ impl DigestScratch {
         self.depth = self.depth.saturating_sub(1);
         let inner = self.code(1);
         if self.code(2) != LEFT || !matches!(inner, VALUE | LIST) || self.notes.truncated {
-            return self.put(OTHER, b") ", token.start);
+            return self.push(OTHER, b") ", token.start);
         }
         let start = self
             .tokens
@@ -641,7 +627,7 @@ impl DigestScratch {
             if let Some(literal) = self.literals.last_mut() {
                 literal.kind = LiteralKind::List;
             }
-            return self.put(OTHER, b"(...) ", start);
+            return self.push(OTHER, b"(...) ", start);
         }
         let (row, rows, printed, printed_list): (u16, u16, &[u8], &[u8]) = if inner == VALUE {
             (ROW_SINGLE, ROW_SINGLE_LIST, b"(?) ", b"(?) /* , ... */ ")
@@ -689,7 +675,7 @@ impl DigestScratch {
         {
             self.text.pop();
         }
-        self.put(AT, b"@", token.start);
+        self.push(AT, b"@", token.start);
     }
 
     #[inline]
