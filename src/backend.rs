@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod control;
+pub mod defaults;
 pub mod login;
 pub mod pool;
 pub mod probe;

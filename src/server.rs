@@ -3,6 +3,7 @@
 use crate::admin::{self, Admin};
 use crate::analytics::Analytics;
 use crate::backend::control::{Control, ControlError, ControlSettings};
+use crate::backend::defaults::Defaults;
 use crate::backend::login::{self, Login};
 use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
@@ -16,7 +17,6 @@ use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
 use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
 use crate::session::rooms::Rooms;
-use crate::session::statements::is_plain_mode;
 use crate::session::throttle::Throttle;
 use crate::session::tls::{TlsError, acceptor};
 use crate::session::verifiers::Verifiers;
@@ -29,7 +29,7 @@ use sources::Parts;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -189,6 +189,8 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let control = Control::new(ControlSettings::from_config(&config));
+    let defaults = Defaults::new(control.clone());
+    tokio::spawn(defaults.clone().run(stop.clone()));
     let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), stop);
     let cache = Cache::new((&config.cache).into(), binlog.clone(), Handle::current());
     let probe = probe(&control, &cache);
@@ -233,8 +235,7 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         views,
         admin,
         admin_account: admin_account(&config),
-        has_init_connect: AtomicBool::new(true),
-        has_odd_sql_mode: AtomicBool::new(true),
+        defaults,
         unproven: Semaphore::new(Rooms::unproven_max(config.pool.connections_max)),
         session_ids: Rooms::first_session_id(),
         config,
@@ -304,11 +305,6 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
         };
         match login::open(&rooms.target, &login, 4096).await {
             Ok(connection) => {
-                if !look_at_globals(&rooms).await {
-                    // A session that begins before this is known is ruled out for good: better to greet a moment later.
-                    tokio::time::sleep(BACKEND_RETRY).await;
-                    continue;
-                }
                 rooms.saw_facts(&connection.facts);
                 tracing::info!(
                     address = %rooms.target.address,
@@ -342,25 +338,10 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
             .pool()
             .sample(series::pool_sample(&rooms.pool, rooms.analytics.now_ms()));
         rooms.cache.sweep();
-        look_at_globals(&rooms).await;
         if rooms.grant_epoch() != grants {
             grants = rooms.grant_epoch();
             // Nobody inherits a login from before a change of accounts.
             rooms.pool.drop_idle(None);
         }
     }
-}
-
-/// The server's defaults that decide how sessions may be treated. What cannot be asked is taken for the worse.
-async fn look_at_globals(rooms: &Rooms) -> bool {
-    let sql = "SELECT @@GLOBAL.init_connect, @@GLOBAL.sql_mode";
-    let found = rooms.control.query_first::<(String, String)>(sql).await;
-    let known = matches!(found, Ok(Some(_)));
-    let (init_connect, sql_mode) = match found {
-        Ok(Some((init_connect, sql_mode))) => (!init_connect.is_empty(), !is_plain_mode(&sql_mode)),
-        _ => (true, true),
-    };
-    rooms.has_init_connect.store(init_connect, Relaxed);
-    rooms.has_odd_sql_mode.store(sql_mode, Relaxed);
-    known
 }

@@ -43,7 +43,7 @@ use prepared::Prepared;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use watch::{Cut, Ticks};
 use worker::Worker;
@@ -82,6 +82,7 @@ struct Opened {
     account: Account,
     id: u32,
     nonce: Nonce,
+    state: SessionState,
 }
 
 /// What woke an idle session.
@@ -182,6 +183,23 @@ fn lex_base(client: &Client, backend: &ServerConnection) -> LexMode {
     }
 }
 
+/// The state of a session that begins, or begins anew.
+async fn fresh_state(
+    worker: &Worker,
+    entrance: Entrance,
+    status: u16,
+    schema: &Arc<str>,
+) -> SessionState {
+    let mut state = SessionState::new(status, schema.clone());
+    if entrance == Entrance::App {
+        let globals = worker.rooms.defaults.known().await;
+        if globals.is_none_or(|globals| !statements::is_plain_mode(&globals.sql_mode)) {
+            state.inexact = Some("sql_mode");
+        }
+    }
+    state
+}
+
 /// Whether an account stands in `admin.users`.
 fn is_administrator(worker: &Worker, account: &Account) -> bool {
     worker
@@ -226,6 +244,7 @@ impl Session {
                 )
             }
         };
+        let state = fresh_state(worker, entrance, backend.status, &account.schema).await;
         login::send_login_ok(client, &backend).await?;
         rooms.throttle.succeeded(client.peer.ip());
         Ok(Opened {
@@ -233,6 +252,7 @@ impl Session {
             account,
             id,
             nonce,
+            state,
         })
     }
 
@@ -242,14 +262,11 @@ impl Session {
             account,
             id,
             nonce,
+            state,
         } = opened;
         let lex_base = lex_base(&client, &backend);
         let is_administrator = is_administrator(&worker, &account);
         let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
-        let mut state = SessionState::new(backend.status, account.schema);
-        if worker.rooms.has_odd_sql_mode.load(Relaxed) {
-            state.inexact = Some("sql_mode");
-        }
         Self {
             state,
             machine: ResponseMachine::new(Expect::Simple, backend.capabilities),

@@ -3,7 +3,8 @@
 //! A statement's way: [`Views::route`] finds the view that answers it (workers, no lock, no wait); the session asks the gate
 //! whether that view still equals its base table and runs the rewritten statement; [`Views::served`] or
 //! [`Views::gate_closed`] tells how it went. What ran on base tables is counted by [`Views::observe`]; the task behind
-//! [`Views::run`] builds what comes back often enough, compares it with the base table, and only then publishes it.
+//! [`Views::run`] builds what comes back often enough and publishes it; a question is answered from it once its answer was compared with the
+//! base table's, in the build or in a [`trial`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ pub mod secondary;
 pub mod shadow;
 pub mod snapshot;
 pub mod storage;
+pub mod trial;
 
 use crate::backend::control::Control;
 use crate::backend::probe::SharedCapabilities;
@@ -167,6 +169,9 @@ impl Views {
         if view.is_stale() {
             return Err(Refusal::ViewStale);
         }
+        if !variant.proof.holds(view.view.id) {
+            return Err(Refusal::NotCompared);
+        }
         let rewritten = variant.plan.rewrite(&matched, text, scratch)?;
         let (sql, fallback_sql) = self.with_engine(rewritten.sql, &view);
         Ok(ViewRoute {
@@ -267,9 +272,7 @@ impl Views {
                 .store(until_ms, Ordering::Relaxed);
             return;
         }
-        // Lock waits, timeouts and kills say nothing about the view.
-        let passing = matches!(code, 1205 | 1213 | 1317 | 3024 | 1053 | 2006 | 2013);
-        if !passing && route.view.set_stale() {
+        if !connection::is_passing(code) && route.view.set_stale() {
             self.wake.notify_one();
         }
     }

@@ -112,6 +112,14 @@ pub enum GateError {
 }
 
 impl GateError {
+    /// Whether the next attempt may well succeed although nothing was changed: it says nothing about the table.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::TableNotTracked { why, .. } => matches!(*why, "unreadable" | "slow"),
+            _ => true,
+        }
+    }
+
     /// A stable word for metrics, `decisions` and `EXPLAIN ROUTE`.
     pub fn label(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use super::login::{self, Account, Claim};
 use super::observe::Execution;
 use super::prepared::Prepared;
 use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
-use super::{Entrance, Session};
+use super::{Entrance, Session, fresh_state};
 use crate::admin;
 use crate::analytics::ServedBy;
 use crate::backend::connection::ServerConnection;
@@ -244,9 +244,10 @@ impl Session {
         if let Some(summary) = summary.filter(|s| s.error.is_none()) {
             self.set_unlogged(false);
             let reusable = self.state.reusable;
+            let schema = self.state.schema.clone();
             self.state = SessionState {
                 reusable,
-                ..SessionState::new(summary.status, self.state.schema.clone())
+                ..fresh_state(&self.worker, self.entrance, summary.status, &schema).await
             };
             self.prepared.clear();
             self.prepared_bytes = 0;
@@ -310,7 +311,13 @@ impl Session {
             login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
         (self.backend, self.nonce) = (backend, nonce);
         login::send_login_ok(&mut self.client, &self.backend).await?;
-        self.state = SessionState::new(self.backend.status, account.schema.clone());
+        self.state = fresh_state(
+            &self.worker,
+            self.entrance,
+            self.backend.status,
+            &account.schema,
+        )
+        .await;
         self.prepared.clear();
         self.prepared_bytes = 0;
         self.lex_base = super::lex_base(&self.client, &self.backend);

@@ -6,6 +6,7 @@ use crate::admin::Admin;
 use crate::analytics::Analytics;
 use crate::backend::connection::{ServerConnection, ServerFacts};
 use crate::backend::control::Control;
+use crate::backend::defaults::Defaults;
 use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
 use crate::backend::target::Target;
@@ -18,7 +19,7 @@ use crate::sql::StatementCache;
 use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -68,10 +69,8 @@ pub struct Rooms {
     pub admin: Arc<Admin>,
     /// Name and password of the administrator.
     pub admin_account: (String, String),
-    /// The server's `sql_mode` changes how texts are read, or is not known.
-    pub has_odd_sql_mode: AtomicBool,
-    /// `@@init_connect` is not empty, or not known: connections are not given to a second client.
-    pub has_init_connect: AtomicBool,
+    /// What every new session of the backend begins with.
+    pub defaults: Arc<Defaults>,
     /// Places for clients that hold a backend connection before they have proved who they are.
     pub unproven: Semaphore,
     /// The next connection id.
@@ -119,7 +118,8 @@ impl Rooms {
     pub async fn give_back(&self, mut connection: ServerConnection, worker: usize) {
         // Global privileges and default roles stick to a login, and init_connect runs only at one.
         let current = connection.grants == self.grant_epoch() && connection.poolable;
-        if !current || self.has_init_connect.load(Relaxed) {
+        let globals = self.defaults.present();
+        if !current || globals.is_none_or(|globals| !globals.init_connect.is_empty()) {
             return;
         }
         match tokio::time::timeout(RESET_MAX, connection.reset()).await {

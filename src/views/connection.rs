@@ -90,10 +90,20 @@ impl ViewsError {
         }
     }
 
+    /// Says nothing about what was asked: lock waits, timeouts, kills, a server that goes down.
+    pub fn is_passing(&self) -> bool {
+        self.code().is_some_and(is_passing)
+    }
+
     /// A lock wait or deadlock: the statement had no effect and may run again.
     pub fn is_lock(&self) -> bool {
         matches!(self.code(), Some(1205 | 1213))
     }
+}
+
+/// Whether an error number of MySQL says nothing about the statement itself.
+pub fn is_passing(code: u16) -> bool {
+    matches!(code, 1205 | 1213 | 1317 | 3024 | 1053 | 2006 | 2013)
 }
 
 impl From<mysql_async::Error> for ViewsError {

@@ -14,8 +14,9 @@ use super::catalog::TableInfo;
 use super::connection::{Link, SHORT, ViewsError};
 use super::definition::{Definition, ReadyView};
 use super::leader::connect;
+use super::observed::Proof;
 use super::registry::EngineUse;
-use super::secondary::{self, Engine};
+use super::secondary;
 use super::shadow::{self, Compared, Sample};
 use super::storage::{literal, quoted, storage_name, storage_sql};
 use crate::backend::control::Control;
@@ -105,6 +106,9 @@ impl Job {
         let (view, built, tried) = outcome?;
         let position = self.end(&token).await?;
         let samples = tried.proof?;
+        for proof in &samples.equal {
+            proof.equal(self.id);
+        }
         let bytes = self.bytes(&mut link).await;
         link.close().await;
         Ok(Done {
@@ -115,7 +119,7 @@ impl Job {
             engine_reason: tried.engine_reason,
             base_rows: built.base_rows,
             bytes,
-            samples: samples.count,
+            samples: samples.equal.len(),
             sample_us: samples.mean_us(),
             elapsed: began.elapsed(),
         })
@@ -127,11 +131,8 @@ impl Job {
         loop {
             match self.binlog.fill_start(&tables).await {
                 Ok(token) => return Ok(token),
-                // A description that could not be read (the server has just gone, say) can be read later.
-                Err(GateError::TableNotTracked { why, .. }) if why != "unreadable" => {
-                    return Err(ViewsError::Unsupported(format!(
-                        "the table cannot be followed in the binary log: {why}"
-                    )));
+                Err(error) if !error.is_passing() => {
+                    return Err(ViewsError::Unsupported(error.to_string()));
                 }
                 Err(error) if Instant::now() >= deadline => {
                     return Err(ViewsError::Gate(error.to_string()));
@@ -252,26 +253,14 @@ impl Job {
         tried: &mut Tried,
     ) -> Result<(), ViewsError> {
         let mut link = connect(&self.control).await?;
-        let mut proof = Proof::default();
+        let mut proof = Equals::default();
         let mut skipped = String::from("no client's statement can be answered from it");
         for sample in samples {
             self.watch(token)?;
-            let mut sqls = vec![sample.view_sql.clone()];
-            if tried.engine != EngineUse::None {
-                let pinned = secondary::hinted(&sample.view_sql, Engine::InnoDb);
-                sqls = pinned.into_iter().collect();
-            }
-            if matches!(tried.engine, EngineUse::Proven(_)) {
-                sqls.extend(secondary::hinted(&sample.view_sql, Engine::Secondary));
-            }
-            let outcome = match shadow::settle(&mut link, &sample.env, &sample.schema).await {
-                Ok(()) => shadow::compare(&mut link, &sample.base_sql, &sqls).await,
-                Err(error) => Err(error),
-            };
-            match outcome {
+            match shadow::run(&mut link, sample, &tried.engine).await {
                 Ok(outcomes) => {
                     let mut outcomes = outcomes.into_iter();
-                    proof.take(outcomes.next(), &mut skipped);
+                    proof.take(outcomes.next(), &sample.proof, &mut skipped);
                     tried.judge_engine(outcomes.next());
                 }
                 // The client's own statement failed or is too large here: another sample may do.
@@ -290,10 +279,10 @@ impl Job {
             }
         }
         link.close().await;
-        tried.proof = match (proof.different.take(), proof.count) {
+        tried.proof = match (proof.different.take(), proof.equal.is_empty()) {
             (Some(words), _) => Err(ViewsError::Mismatch(words)),
-            (None, 0) => Err(ViewsError::Unsupported(skipped)),
-            (None, _) => Ok(proof),
+            (None, true) => Err(ViewsError::Unsupported(skipped)),
+            (None, false) => Ok(proof),
         };
         Ok(())
     }
@@ -330,7 +319,7 @@ impl Job {
 struct Tried {
     engine: EngineUse,
     engine_reason: Option<String>,
-    proof: Result<Proof, ViewsError>,
+    proof: Result<Equals, ViewsError>,
 }
 
 impl Default for Tried {
@@ -338,7 +327,7 @@ impl Default for Tried {
         Self {
             engine: EngineUse::None,
             engine_reason: None,
-            proof: Ok(Proof::default()),
+            proof: Ok(Equals::default()),
         }
     }
 }
@@ -358,18 +347,19 @@ impl Tried {
 
 /// The samples that were equal.
 #[derive(Debug, Default)]
-struct Proof {
-    count: usize,
+struct Equals {
+    /// One for each sample.
+    equal: Vec<Arc<Proof>>,
     base_us: u64,
     view_us: u64,
     different: Option<String>,
 }
 
-impl Proof {
-    fn take(&mut self, outcome: Option<Compared>, skipped: &mut String) {
+impl Equals {
+    fn take(&mut self, outcome: Option<Compared>, of: &Arc<Proof>, skipped: &mut String) {
         match outcome {
             Some(Compared::Equal { base_us, view_us }) => {
-                self.count += 1;
+                self.equal.push(Arc::clone(of));
                 self.base_us += base_us;
                 self.view_us += view_us;
             }
@@ -380,7 +370,7 @@ impl Proof {
     }
 
     fn mean_us(&self) -> (u64, u64) {
-        let count = self.count.max(1) as u64;
+        let count = self.equal.len().max(1) as u64;
         (self.base_us / count, self.view_us / count)
     }
 }

@@ -34,6 +34,12 @@ const REFUSAL_MS: u64 = 60_000;
 /// A sample is replaced once in so many executions, so that samples follow moving literals.
 const REPLACE_EVERY: u64 = 64;
 
+/// Views on which one question is known to be equal.
+const PROVEN_MAX: usize = 8;
+/// First and longest rest of a question that could not be compared, in ms.
+const REST_MS_MIN: u64 = 2_000;
+const REST_MS_MAX: u64 = 600_000;
+
 /// What makes two executions the same for views: the statement, what its digest folded away, and the session's schema and
 /// environment as far as a view can depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,6 +120,52 @@ pub struct Memo {
     pub found: Option<Result<Found, Refusal>>,
 }
 
+/// The views on which one question was compared with the base table, cell by cell, and was equal. Their later builds are filled
+/// by the same rules.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// The views' numbers, the latest last.
+    views: ArcSwap<Vec<u64>>,
+    /// Comparisons in a row that came to nothing.
+    fruitless: AtomicU64,
+    /// No comparison before this, in the room's ms.
+    not_before_ms: AtomicU64,
+}
+
+impl Proof {
+    /// Whether it was compared on this view, and was equal.
+    pub fn holds(&self, view: u64) -> bool {
+        self.views.load().contains(&view)
+    }
+
+    /// It was equal on this view.
+    pub fn equal(&self, view: u64) {
+        self.fruitless.store(0, Ordering::Relaxed);
+        if self.holds(view) {
+            return;
+        }
+        let mut views = Vec::clone(&self.views.load());
+        if views.len() >= PROVEN_MAX {
+            views.remove(0);
+        }
+        views.push(view);
+        self.views.store(Arc::new(views));
+    }
+
+    /// It could not be compared at `now_ms`: it rests, twice as long each time.
+    pub fn rest(&self, now_ms: u64) {
+        let before = self.fruitless.fetch_add(1, Ordering::Relaxed).min(16);
+        let rest_ms = REST_MS_MAX.min(REST_MS_MIN << before);
+        self.not_before_ms
+            .store(now_ms + rest_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it rests at `now_ms`.
+    pub fn rests(&self, now_ms: u64) -> bool {
+        self.not_before_ms.load(Ordering::Relaxed) > now_ms
+    }
+}
+
 /// One question that a statement asks.
 #[derive(Debug)]
 pub struct Variant {
@@ -121,6 +173,8 @@ pub struct Variant {
     pub plan: Plan,
     /// Its match with the present views.
     pub memo: ArcSwap<Memo>,
+    /// The views that it may be answered from, because it was compared there.
+    pub proof: Arc<Proof>,
     count: AtomicU64,
     time_us: AtomicU64,
     hits: AtomicU64,
@@ -137,6 +191,7 @@ impl Variant {
         Self {
             plan,
             memo: ArcSwap::default(),
+            proof: Arc::default(),
             count: AtomicU64::new(1),
             time_us: AtomicU64::new(base_us),
             hits: AtomicU64::new(0),

@@ -29,6 +29,7 @@ use crate::sql::DigestId;
 mod decide;
 mod outcome;
 mod show;
+mod trials;
 
 /// Pause between two looks, in ms; a wake-up makes it shorter.
 const TICK_MS: u64 = 250;
@@ -116,6 +117,7 @@ pub(super) struct Keeper {
     link: Option<Link>,
     book: Vec<Entry>,
     running: Option<Running>,
+    trying: Option<trials::Trying>,
     backoff: Backoff,
     estimates: HashMap<u128, u64>,
     candidates: Vec<Candidate>,
@@ -140,6 +142,7 @@ impl Keeper {
             link: None,
             book: Vec::new(),
             running: None,
+            trying: None,
             backoff: Backoff::new(REMEMBERED_MAX),
             estimates: HashMap::new(),
             candidates: Vec::new(),
@@ -179,6 +182,7 @@ impl Keeper {
         self.plan_texts(now_ms).await;
         self.watch_tables(now_ms).await;
         self.end_build(now_ms).await;
+        self.try_questions(now_ms).await;
         if slow {
             self.count_demand(now_ms);
             if self.leads && self.unavailable.is_empty() {

@@ -103,6 +103,7 @@ refusals! {
     KeyVariants "key_variants" "A text key holds values that are equal but differ in their bytes.",
     NotPlanned "not_planned" "The statement was not seen on base tables yet, or not often enough to be looked at.",
     ViewStale "view_stale" "The base table changed; the view is not built again yet.",
+    NotCompared "not_compared" "Its answer from this view was not compared with the base table's yet.",
     ViewsOff "views_off" "Views are switched off.",
     StoredType "stored_type" "A stored column's type is at a limit where roll-up is not exact.",
 }

@@ -126,6 +126,10 @@ impl Desk {
             variant_columns: Arc::default(),
             rows: 9,
         };
+        let compared = self.views.statements.all();
+        for variant in compared.iter().flat_map(|(_, o)| Vec::clone(&o.variants())) {
+            variant.proof.equal(view.id);
+        }
         let published = Arc::new(Published::new(
             view,
             vec![TableKey::new("shop", "orders")],
@@ -239,6 +243,45 @@ fn a_statement_waits_until_it_was_seen_planned_and_published() {
     let later = SQL.replace("2026-01-01", "2026-02-02");
     let sql = desk.route(&later).unwrap().sql;
     assert!(String::from_utf8(sql).unwrap().contains("2026-02-02"));
+}
+
+#[test]
+fn what_was_planned_after_the_view_waits_for_its_comparison() {
+    let desk = Desk::new();
+    desk.observe(SQL, 1);
+    desk.plan();
+    desk.publish(EngineUse::None, 1);
+    assert!(desk.route(SQL).is_ok());
+    // The same rows by the same view, asked in another way.
+    let later = format!("{SQL} ORDER BY 1");
+    desk.observe(&later, 1);
+    let all = desk.plan();
+    assert_eq!(desk.route(&later).unwrap_err(), Refusal::NotCompared);
+    assert!(desk.route(SQL).is_ok());
+    for variant in all.iter().flat_map(|o| Vec::clone(&o.variants())) {
+        variant.proof.equal(1);
+    }
+    assert!(desk.route(&later).is_ok());
+}
+
+#[test]
+fn a_question_that_cannot_be_compared_rests_longer_each_time() {
+    let proof = crate::views::observed::Proof::default();
+    let mut now_ms = 0;
+    let rests: Vec<u64> = (0..12)
+        .map(|_| {
+            proof.rest(now_ms);
+            let from_ms = now_ms;
+            while proof.rests(now_ms) {
+                now_ms += 1_000;
+            }
+            now_ms - from_ms
+        })
+        .collect();
+    assert_eq!(rests[..4], [2_000, 4_000, 8_000, 16_000]);
+    assert_eq!(rests[11], 600_000);
+    (1..=20).for_each(|view| proof.equal(view));
+    assert!(proof.holds(20) && proof.holds(13) && !proof.holds(12));
 }
 
 #[test]

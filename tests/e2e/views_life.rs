@@ -22,6 +22,8 @@ use crate::support::mysql::cells;
 use crate::support::{MySql, Tidegate};
 use crate::views_build::config;
 
+mod trial;
+
 type Rows = Vec<Vec<Option<Vec<u8>>>>;
 
 /// The room, and what a session would hold.

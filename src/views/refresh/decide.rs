@@ -341,6 +341,7 @@ impl Keeper {
                             view_sql: rewritten.sql,
                             env: Arc::clone(&session.env),
                             schema: session.schema.to_string(),
+                            proof: Arc::clone(&variant.proof),
                         });
                     }
                 }

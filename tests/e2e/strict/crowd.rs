@@ -258,15 +258,27 @@ async fn crowd(
     assert_eq!(sum, TOTAL);
 }
 
-/// Work and rest in turns: kept answers need moments in which nothing changes.
-async fn turns(ledger: &Ledger, count: u32, work: Duration, rest: Duration) {
+/// Work and rest in turns: kept answers need moments in which nothing changes. A rest lasts until there were some.
+async fn turns(ledger: &Ledger, gate: &Tidegate, count: u32, work: Duration, answers: Answers) {
     for _ in 0..count {
         ledger.quiet.store(false, SeqCst);
         sleep(work).await;
         ledger.quiet.store(true, SeqCst);
-        sleep(rest).await;
+        let until = Instant::now() + Duration::from_secs(60);
+        let goal = decided(gate, answers.0).await + answers.1;
+        while decided(gate, answers.0).await < goal {
+            if Instant::now() >= until {
+                let why: Vec<(String, u64)> =
+                    gate.admin("SELECT reason, count FROM decisions").await;
+                panic!("no {}: {why:?}\n{}", answers.0, gate.log());
+            }
+            sleep(ms(20)).await;
+        }
     }
 }
+
+/// A decision, and how many more of it are awaited.
+type Answers = (&'static str, u64);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -278,7 +290,7 @@ async fn no_kept_result_is_older_than_what_was_told() {
     let schema = tables(&server, 48);
     let gate = with_cache(&server, &schema);
     let ledger = Ledger::new();
-    let during = turns(&ledger, 8, ms(600), ms(200));
+    let during = turns(&ledger, &gate, 8, ms(600), ("cache_hit", 20));
     crowd(&server, &gate, &schema, ms(1), during, ledger.clone()).await;
     let hits = decided(&gate, "cache_hit").await;
     println!(
@@ -302,7 +314,7 @@ async fn no_view_is_older_than_what_was_told() {
         .set("views.gate_wait_ms_max", "1000")
         .start();
     let ledger = Ledger::new();
-    let during = turns(&ledger, 6, ms(500), ms(1_500));
+    let during = turns(&ledger, &gate, 6, ms(500), ("view", 5));
     crowd(&server, &gate, &schema, ms(5), during, ledger.clone()).await;
     let served = decided(&gate, "view").await;
     println!(
@@ -321,7 +333,7 @@ async fn nothing_is_wrong_after_servers_and_proxy_died() {
     let ledger = Ledger::new();
     let during = async {
         for round in 0..4 {
-            turns(&ledger, 1, ms(500), ms(200)).await;
+            turns(&ledger, &gate, 1, ms(500), ("cache_hit", 5)).await;
             ledger.quiet.store(false, SeqCst);
             match round % 4 {
                 0 => {
@@ -339,7 +351,7 @@ async fn nothing_is_wrong_after_servers_and_proxy_died() {
                     server.resume();
                 }
             }
-            turns(&ledger, 1, ms(500), ms(200)).await;
+            turns(&ledger, &gate, 1, ms(500), ("cache_hit", 5)).await;
         }
     };
     crowd(&server, &gate, &schema, ms(1), during, ledger.clone()).await;
