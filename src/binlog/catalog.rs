@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use parking_lot::RwLock;
 
 use super::changes::{ChangeLog, Watched};
 use super::position::{Position, TableKey};
-use crate::backend::control::{Control, ControlError};
 
 /// Most tables above one by foreign keys; more is refused.
 pub(super) const FAMILY_MAX: usize = 64;
@@ -88,12 +89,12 @@ pub(super) fn refused_by_name(key: &TableKey) -> Option<&'static str> {
     SYSTEM_SCHEMAS.contains(&schema).then_some("system_schema")
 }
 
-/// Asks the server for one table. `exact` (`lower_case_table_names` not 0): names are stored or compared in lower case.
+/// Asks the server for one table on one connection. `exact` (`lower_case_table_names` not 0): names are stored or compared in lower case.
 pub(super) async fn describe(
-    control: &Control,
+    conn: &mut Conn,
     key: &TableKey,
     exact: bool,
-) -> Result<Described, ControlError> {
+) -> mysql_async::Result<Described> {
     // Names that differ only in case share a key: all of them must be fit.
     let sql = if exact {
         "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_OPTIONS FROM information_schema.TABLES \
@@ -103,7 +104,7 @@ pub(super) async fn describe(
          WHERE LOWER(TABLE_SCHEMA) = ? AND LOWER(TABLE_NAME) = ?"
     };
     type Found = (String, String, String, Option<String>, Option<String>);
-    let found: Vec<Found> = control.exec(sql, (key.schema(), key.table())).await?;
+    let found: Vec<Found> = conn.exec(sql, (key.schema(), key.table())).await?;
     if found.is_empty() {
         return Ok(Described::Untracked("missing"));
     }
@@ -124,15 +125,14 @@ pub(super) async fn describe(
         }
         let sql = "SELECT COUNT(*) FROM information_schema.COLUMNS \
                    WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND DATA_TYPE = 'time'";
-        let times: Vec<u64> = control.exec(sql, (&schema, &table)).await?;
+        let times: Vec<u64> = conn.exec(sql, (&schema, &table)).await?;
         if times.first() != Some(&0) {
             // A TIME becomes a DATETIME by way of today's date, so an answer can change with no change of the table.
             return Ok(Described::Untracked("time_column"));
         }
         let sql = "SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, UPDATE_RULE, DELETE_RULE \
                    FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ?";
-        let keys: Vec<(String, String, String, String)> =
-            control.exec(sql, (&schema, &table)).await?;
+        let keys: Vec<(String, String, String, String)> = conn.exec(sql, (&schema, &table)).await?;
         for (schema, table, update, delete) in keys {
             if moves_rows(&update) || moves_rows(&delete) {
                 parents.insert(TableKey::new(&schema, &table));

@@ -52,6 +52,7 @@
 
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -103,7 +104,7 @@ pub enum GateError {
     TableNotTracked {
         /// Which.
         table: TableKey,
-        /// A stable label: engine, view, system_schema, missing, name.
+        /// A stable label: engine, view, system_schema, missing, name, unreadable ..
         why: &'static str,
     },
     /// Too many wait already.
@@ -115,7 +116,9 @@ impl GateError {
     /// Whether the next attempt may well succeed although nothing was changed: it says nothing about the table.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::TableNotTracked { why, .. } => matches!(*why, "unreadable" | "slow"),
+            Self::TableNotTracked { why, .. } => {
+                matches!(*why, "unreadable" | "slow" | "other_server")
+            }
             _ => true,
         }
     }
@@ -304,6 +307,19 @@ impl Binlog {
         Ok(end)
     }
 
+    /// A place in the log such that what the server says of `table` from now on tells of every change of it up to there, and the
+    /// epoch of that place.
+    ///
+    /// # Errors
+    /// Late, or the log is not available: ask the server later.
+    pub async fn seen(&self, table: &TableKey) -> Result<(u64, Position), GateError> {
+        let deadline = Instant::now() + step_max();
+        let (at, epoch, last) =
+            self.with_log(|log| (log.processed(), log.epoch(), log.last_change(table).clone()));
+        self.see(epoch, &[last], deadline).await?;
+        Ok((epoch, at))
+    }
+
     /// Waits until every one of `changes` is known visible.
     async fn see(
         &self,
@@ -381,6 +397,15 @@ impl Binlog {
         let Some(control) = &self.control else {
             return Err(GateError::Unavailable(Unavailable::Disabled));
         };
+        let unreadable = |_| not_tracked(key, "unreadable");
+        let mut conn = control
+            .conn()
+            .await
+            .map_err(|_| not_tracked(key, "unreadable"))?;
+        let uuid = conn.query_first("SELECT @@server_uuid").await;
+        if uuid.map_err(unreadable)? != Some(server.uuid.clone()) {
+            return Err(not_tracked(key, "other_server"));
+        }
         let (at, epoch) = self.with_log(|log| (log.processed(), log.epoch()));
         let mut family = vec![Watched {
             key: key.clone(),
@@ -394,8 +419,8 @@ impl Binlog {
             }
             let last = self.with_log(|log| log.last_change(&member.key).clone());
             self.see(epoch, &[last], deadline).await?;
-            let described = describe(control, &member.key, server.exact_names).await;
-            match described.map_err(|_| not_tracked(key, "unreadable"))? {
+            let described = describe(&mut conn, &member.key, server.exact_names).await;
+            match described.map_err(unreadable)? {
                 Described::Untracked(_) if member.ancestor => {
                     return Err(not_tracked(key, "foreign_key"));
                 }
@@ -437,5 +462,34 @@ fn not_tracked(table: &TableKey, why: &'static str) -> GateError {
     GateError::TableNotTracked {
         table: table.clone(),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::changes::Touch;
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_a_table_before_its_last_change_is_known_visible() {
+        let binlog = Binlog::unavailable(Unavailable::Disabled);
+        let (table, other) = (TableKey::new("d", "t"), TableKey::new("d", "u"));
+        let (begin, defined) = (Position::new(1, 100), Position::new(1, 200));
+        let touch = Touch {
+            definitions: vec![table.clone()],
+            ..Touch::default()
+        };
+        let epoch = {
+            let mut log = binlog.log.write();
+            log.begin(begin);
+            let epoch = log.epoch();
+            log.saw_visible(epoch, begin);
+            log.apply(defined, None, &touch);
+            epoch
+        };
+        assert_eq!(binlog.seen(&other).await, Ok((epoch, defined)));
+        assert!(binlog.seen(&table).await.is_err());
+        binlog.log.write().saw_visible(epoch, defined);
+        assert_eq!(binlog.seen(&table).await, Ok((epoch, defined)));
     }
 }

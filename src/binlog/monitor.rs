@@ -51,6 +51,9 @@ async fn check(binlog: &Binlog, held: &mut Option<WireConn>) {
     let Ok(Ok(facts)) = answer else {
         return;
     };
+    if binlog.is_of_another(Some(&facts.server_uuid)) {
+        return binlog.kick("the address leads to another server");
+    }
     match facts.judge() {
         Ok(()) => *held = Some(conn),
         Err((reason, detail)) => {

@@ -512,9 +512,9 @@ async fn settle(binlog: &Binlog, epoch: u64) {
     let mut in_flight: Option<Vec<Gtid>> = None;
     let mut pause = Duration::from_millis(5);
     while binlog.epoch() == epoch {
-        if let Ok(Some(owned)) = control
-            .query_first::<String>("SELECT @@GLOBAL.gtid_owned")
-            .await
+        let sql = "SELECT @@server_uuid, @@GLOBAL.gtid_owned";
+        if let Ok(Some((uuid, owned))) = control.query_first::<(String, String)>(sql).await
+            && binlog.server_uuid() == Some(uuid)
         {
             let owned = owned_gtids(&owned);
             let left: Vec<Gtid> = match (in_flight.take(), owned) {

@@ -32,8 +32,8 @@ pub struct TableInfo {
     pub rows_estimated: u64,
 }
 
-/// Up to where the log had been read before a table was described, and in which epoch: the description holds while the
-/// definition has not changed since.
+/// A place in the log up to which every change of a table was visible when it was described, and the epoch of that place: the
+/// description holds while the definition has not changed since.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asof {
     /// The log's epoch.
@@ -61,30 +61,24 @@ impl Catalog {
         }
     }
 
-    /// The description of a table, read when it is not known; `None` when there is no such table.
-    /// `holds` says whether a description made at that point still does, `now` is the present point.
-    ///
-    /// # Errors
-    /// As the server said.
-    pub async fn table(
-        &mut self,
-        link: &mut Link,
+    /// What is remembered of a table, if it still holds: a description, or that there is no such table. `holds` says whether one
+    /// made at that point still does.
+    pub fn known(
+        &self,
         name: (&str, &str),
-        now: Asof,
-        holds: &(dyn Fn(Asof, &TableKey) -> bool + Sync),
-    ) -> Result<Option<Arc<TableInfo>>, ViewsError> {
+        holds: &dyn Fn(Asof, &TableKey) -> bool,
+    ) -> Option<Option<Arc<TableInfo>>> {
+        let (asof, info) = self.tables.get(&(name.0.to_owned(), name.1.to_owned()))?;
+        holds(*asof, &TableKey::new(name.0, name.1)).then(|| info.clone())
+    }
+
+    /// Remembers what the server said of a table at that point.
+    pub fn remember(&mut self, name: (&str, &str), asof: Asof, info: Option<Arc<TableInfo>>) {
         let id = (name.0.to_owned(), name.1.to_owned());
-        if let Some((asof, info)) = self.tables.get(&id)
-            && holds(*asof, &TableKey::new(name.0, name.1))
-        {
-            return Ok(info.clone());
-        }
-        let info = describe(link, name.0, name.1).await?.map(Arc::new);
         if self.tables.len() >= self.tables_max && !self.tables.contains_key(&id) {
             self.tables.clear();
         }
-        self.tables.insert(id, (now, info.clone()));
-        Ok(info)
+        self.tables.insert(id, (asof, info));
     }
 }
 

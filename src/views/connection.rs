@@ -61,6 +61,9 @@ pub enum ViewsError {
     /// The view answered differently from the base table.
     #[error("the view answered differently: {0}")]
     Mismatch(String),
+    /// The address of the backend leads to another server than the one whose log is read.
+    #[error("the connection leads to another server than the log's")]
+    OtherServer,
     /// The process is stopping, or this proxy no longer leads.
     #[error("stopped")]
     Stopped,
@@ -78,6 +81,7 @@ impl ViewsError {
             Self::Changed => "base_changed",
             Self::Gate(_) => "gate",
             Self::Mismatch(_) => "mismatch",
+            Self::OtherServer => "other_server",
             Self::Stopped => "stopped",
         }
     }
@@ -156,12 +160,31 @@ pub struct Answer {
 /// A control connection. Dropped when anything about its state is in doubt.
 pub struct Link {
     conn: Conn,
+    server_uuid: String,
 }
 
 impl Link {
-    /// Takes a fresh connection of the control plane.
-    pub fn new(conn: Conn) -> Self {
-        Self { conn }
+    /// Takes a fresh connection of the control plane, and asks which server it leads to.
+    ///
+    /// # Errors
+    /// From the connection. A server without such an identity is not an error.
+    pub async fn new(conn: Conn) -> Result<Self, ViewsError> {
+        let mut link = Self {
+            conn,
+            server_uuid: String::new(),
+        };
+        link.server_uuid = match link.texts("SELECT @@server_uuid", SHORT).await {
+            Ok(rows) => rows.into_iter().flatten().flatten().next(),
+            Err(ViewsError::Server { code: 1193, .. }) => None,
+            Err(error) => return Err(error),
+        }
+        .unwrap_or_default();
+        Ok(link)
+    }
+
+    /// `@@server_uuid` of the server; empty when it has none.
+    pub fn server_uuid(&self) -> &str {
+        &self.server_uuid
     }
 
     /// The server's number for this connection.

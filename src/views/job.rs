@@ -13,7 +13,7 @@ use super::build::{self, Built, Limits, Order, Progress};
 use super::catalog::TableInfo;
 use super::connection::{Link, SHORT, ViewsError};
 use super::definition::{Definition, ReadyView};
-use super::leader::connect;
+use super::leader::connect_to_log;
 use super::observed::Proof;
 use super::registry::EngineUse;
 use super::secondary;
@@ -97,7 +97,7 @@ impl Job {
     pub async fn run(&self) -> Result<Done, ViewsError> {
         let began = Instant::now();
         let token = self.start().await?;
-        let mut link = connect(&self.control).await?;
+        let mut link = connect_to_log(&self.control, &self.binlog).await?;
         let outcome = self.work(&mut link, &token).await;
         // Whatever went wrong: if the table changed, that explains it, and it is not the view's fault.
         if outcome.is_err() {
@@ -252,7 +252,7 @@ impl Job {
         samples: &[Sample],
         tried: &mut Tried,
     ) -> Result<(), ViewsError> {
-        let mut link = connect(&self.control).await?;
+        let mut link = connect_to_log(&self.control, &self.binlog).await?;
         let mut proof = Equals::default();
         let mut skipped = String::from("no client's statement can be answered from it");
         for sample in samples {
@@ -269,7 +269,7 @@ impl Job {
                 }
                 Err(ViewsError::Unsupported(why)) => {
                     skipped = why;
-                    link = connect(&self.control).await?;
+                    link = connect_to_log(&self.control, &self.binlog).await?;
                 }
                 Err(error @ ViewsError::Mismatch(_)) => {
                     proof.different = Some(error.to_string());

@@ -13,6 +13,7 @@ use super::connection::{Link, SHORT, ViewsError};
 use super::definition::Definition;
 use super::storage::{TABLE_COMMENT, literal, parse_storage_name, quoted};
 use crate::backend::control::Control;
+use crate::binlog::Binlog;
 
 /// Longest wait for one look at the lock.
 const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -20,6 +21,7 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 /// The lock and the connection that holds it.
 pub struct Leader {
     control: Arc<Control>,
+    binlog: Arc<Binlog>,
     lock: String,
     schema: String,
     link: Option<Link>,
@@ -42,9 +44,10 @@ pub struct Listed<'a> {
 
 impl Leader {
     /// Holds nothing yet.
-    pub fn new(control: Arc<Control>, schema: &str) -> Self {
+    pub fn new(control: Arc<Control>, binlog: Arc<Binlog>, schema: &str) -> Self {
         Self {
             control,
+            binlog,
             lock: format!("tidegate_views_{:032x}", xxh3_128(schema.as_bytes())),
             schema: schema.to_owned(),
             link: None,
@@ -66,6 +69,9 @@ impl Leader {
     async fn look(&mut self) -> Result<bool, ViewsError> {
         let lock = literal(&self.lock);
         if let Some(link) = &mut self.link {
+            if self.binlog.is_of_another(Some(link.server_uuid())) {
+                return Err(ViewsError::OtherServer);
+            }
             let sql = format!("SELECT IS_USED_LOCK({lock}) <=> CONNECTION_ID()");
             return match link.number(&sql, LOOK_MAX).await? {
                 1 => Ok(false),
@@ -85,9 +91,13 @@ impl Leader {
     /// A connection of our own to the backend, outside any pool.
     ///
     /// # Errors
-    /// When the backend cannot be reached.
+    /// When the backend cannot be reached, or is known to be another server than the one whose log is read.
     pub async fn connect(&self) -> Result<Link, ViewsError> {
-        connect(&self.control).await
+        let link = connect(&self.control).await?;
+        match self.binlog.is_of_another(Some(link.server_uuid())) {
+            true => Err(ViewsError::OtherServer),
+            false => Ok(link),
+        }
     }
 
     /// Makes the schema and the list, drops storage tables that a leader before us left, and empties the list: nothing
@@ -208,8 +218,20 @@ impl List {
 /// When the backend cannot be reached.
 pub async fn connect(control: &Control) -> Result<Link, ViewsError> {
     match control.dedicated().await {
-        Ok(conn) => Ok(Link::new(conn)),
+        Ok(conn) => Link::new(conn).await,
         Err(error) => Err(ViewsError::Connection(error.to_string())),
+    }
+}
+
+/// The same, to the very server whose log is read now: for work that the log has to prove.
+///
+/// # Errors
+/// When the backend cannot be reached, is another server, or its log cannot be read now.
+pub async fn connect_to_log(control: &Control, binlog: &Binlog) -> Result<Link, ViewsError> {
+    let link = connect(control).await?;
+    match binlog.server_uuid() {
+        Some(uuid) if uuid == link.server_uuid() => Ok(link),
+        _ => Err(ViewsError::OtherServer),
     }
 }
 
@@ -291,11 +313,17 @@ mod tests {
             backend: crate::config::Backend::default(),
             connections_max: 1,
         });
+        let binlog = Binlog::unavailable(crate::binlog::Unavailable::Disabled);
         let long = "s".repeat(64);
-        assert!(Leader::new(Arc::clone(&control), &long).lock.len() <= 64);
+        assert!(
+            Leader::new(Arc::clone(&control), Arc::clone(&binlog), &long)
+                .lock
+                .len()
+                <= 64
+        );
         assert_ne!(
-            Leader::new(Arc::clone(&control), "a").lock,
-            Leader::new(control, "b").lock
+            Leader::new(Arc::clone(&control), Arc::clone(&binlog), "a").lock,
+            Leader::new(control, binlog, "b").lock
         );
     }
 }

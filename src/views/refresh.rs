@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::Views;
 use super::advisor::{Backoff, Candidate};
 use super::build::Progress;
-use super::catalog::{Asof, Catalog, TableInfo};
+use super::catalog::{Asof, Catalog, TableInfo, describe};
 use super::connection::{Link, ViewsError};
 use super::definition::Definition;
 use super::job::Done;
@@ -129,7 +129,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(views: Arc<Views>) -> Self {
-        let leader = Leader::new(Arc::clone(&views.control), &views.settings.schema);
+        let leader = Leader::new(
+            Arc::clone(&views.control),
+            Arc::clone(&views.binlog),
+            &views.settings.schema,
+        );
         Self {
             list: List::new(&views.settings.schema),
             leader,
@@ -264,6 +268,9 @@ impl Keeper {
 
     /// A connection for short questions, kept between ticks.
     async fn link(&mut self) -> Result<&mut Link, ViewsError> {
+        let binlog = &self.views.binlog;
+        self.link
+            .take_if(|link| binlog.is_of_another(Some(link.server_uuid())));
         if self.link.is_none() {
             let mut link = self.leader.connect().await?;
             link.settle(&Default::default(), Default::default()).await?;
@@ -283,27 +290,36 @@ impl Keeper {
         }
     }
 
-    /// Takes the description of a table from the catalog.
+    /// A description of a table that holds from the returned point on: the remembered one, or what the server says now that every
+    /// change of the table up to that point is known visible.
     async fn table(
         &mut self,
         schema: &str,
         name: &str,
     ) -> Result<(Asof, Option<Arc<TableInfo>>), ViewsError> {
-        let asof = self.asof();
+        let (now, key) = (self.asof(), TableKey::new(schema, name));
         let binlog = Arc::clone(&self.views.binlog);
         let holds = move |then: Asof, key: &TableKey| {
             let defined = binlog.last_definition(key);
             defined.is_some_and(|at| at <= then.position) && binlog.epoch() == then.epoch
         };
-        self.link().await?;
-        let Some(link) = self.link.as_mut() else {
-            return Err(ViewsError::Stopped);
-        };
-        let found = self.catalog.table(link, (schema, name), asof, &holds).await;
-        if found.is_err() {
-            self.link = None;
+        if let Some(known) = self.catalog.known((schema, name), &holds) {
+            return Ok((now, known));
         }
-        Ok((asof, found?))
+        let seen = self.views.binlog.seen(&key).await;
+        let (epoch, position) = seen.map_err(|error| ViewsError::Gate(error.to_string()))?;
+        let asof = Asof { epoch, position };
+        match describe(self.link().await?, schema, name).await {
+            Ok(found) => {
+                let found = found.map(Arc::new);
+                self.catalog.remember((schema, name), asof, found.clone());
+                Ok((asof, found))
+            }
+            Err(error) => {
+                self.link = None;
+                Err(error)
+            }
+        }
     }
 
     /// Plans the texts that workers left.

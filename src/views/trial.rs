@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::ViewsError;
-use super::leader::connect;
+use super::leader::connect_to_log;
 use super::registry::Published;
 use super::shadow::{self, Compared, Sample};
 use crate::backend::control::Control;
@@ -57,7 +57,7 @@ impl Trial {
     }
 
     async fn compare(&self) -> Result<Vec<Compared>, ViewsError> {
-        let mut link = connect(&self.control).await?;
+        let mut link = connect_to_log(&self.control, &self.binlog).await?;
         let outcomes = shadow::run(&mut link, &self.sample, &self.published.engine).await?;
         link.close().await;
         Ok(outcomes)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use tidegate::backend::control::{Control, ControlSettings};
+use tidegate::binlog::{Binlog, Unavailable};
 use tidegate::config::Config;
 use tidegate::views::build::{self, Limits, Order, Progress};
 use tidegate::views::connection::{ChunkReads, Link, ViewsError};
@@ -97,7 +98,7 @@ async fn build(
     limits: Limits,
     watch: &(dyn Fn() -> Result<(), ViewsError> + Sync),
 ) -> Result<(build::Built, Progress), ViewsError> {
-    let mut link = Link::new(server.connect("").await);
+    let mut link = Link::new(server.connect("").await).await.unwrap();
     let keyset = keyset();
     let order = Order {
         definition,
@@ -265,8 +266,9 @@ async fn write_backwards(schema: String, seed: u32, stop: Arc<AtomicBool>) -> (u
 async fn one_proxy_leads_and_clears_what_another_left() {
     let server = MySql::start(&[]);
     let control = control(&server);
-    let mut one = Leader::new(Arc::clone(&control), "tide");
-    let mut two = Leader::new(Arc::clone(&control), "tide");
+    let binlog = Binlog::unavailable(Unavailable::Disabled);
+    let mut one = Leader::new(Arc::clone(&control), Arc::clone(&binlog), "tide");
+    let mut two = Leader::new(Arc::clone(&control), Arc::clone(&binlog), "tide");
     assert!(one.hold().await.unwrap());
     assert!(!one.hold().await.unwrap());
     assert!(matches!(two.hold().await, Err(ViewsError::Stopped)));
@@ -322,7 +324,7 @@ async fn a_secondary_engine_is_believed_only_when_it_has_loaded() {
     server.run(
         "CREATE DATABASE d; CREATE TABLE d.v1_1 (a INT PRIMARY KEY); INSERT INTO d.v1_1 VALUES (1)",
     );
-    let mut link = Link::new(server.connect_root().await);
+    let mut link = Link::new(server.connect_root().await).await.unwrap();
     link.settle(&ViewEnv::default(), ChunkReads::default())
         .await
         .unwrap();

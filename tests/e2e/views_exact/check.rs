@@ -246,7 +246,9 @@ impl Round {
                 reads: ChunkReads::Locking,
             },
         };
-        let mut link = Link::new(MySql::shared().connect(&self.schema).await);
+        let mut link = Link::new(MySql::shared().connect(&self.schema).await)
+            .await
+            .unwrap();
         let built = build::build(&mut link, &order, &Progress::default(), &|| Ok(())).await;
         if built.is_err() {
             let drop = format!("DROP TABLE IF EXISTS {table}");
