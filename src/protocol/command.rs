@@ -319,6 +319,17 @@ pub struct Execute<'a> {
     pub parameters: &'a [u8],
 }
 
+/// How an [`Execute`] begins, as far as it can be read without its types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeforeTypes {
+    /// Number of values, attributes included; with 0 of them nothing follows.
+    pub count: usize,
+    /// Bytes behind the command byte, up to the one that says whether types follow.
+    pub bytes: usize,
+    /// Whether they do.
+    pub types_follow: bool,
+}
+
 /// The parameter block of a [`Execute`], when its parameter count is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters<'a> {
@@ -357,7 +368,26 @@ impl<'a> Execute<'a> {
             .ok_or(ProtocolError::Malformed("COM_STMT_EXECUTE parameters"))
     }
 
-    fn parameter_fields(&self, caps: u32, declared: usize) -> Option<Parameters<'a>> {
+    /// How the packet begins. The bytes behind its null bits need not be there.
+    pub fn before_types(&self, caps: u32, declared: usize) -> Result<BeforeTypes> {
+        let (count, _, mut cursor) = self
+            .count_and_nulls(caps, declared)
+            .ok_or(ProtocolError::Malformed("COM_STMT_EXECUTE parameters"))?;
+        let bytes = 9 + self.parameters.len() - cursor.rest().len();
+        let types_follow = count > 0
+            && cursor
+                .u8()
+                .ok_or(ProtocolError::Malformed("COM_STMT_EXECUTE parameters"))?
+                != 0;
+        Ok(BeforeTypes {
+            count,
+            bytes,
+            types_follow,
+        })
+    }
+
+    /// The number of values, their null bits, and what is behind these.
+    fn count_and_nulls(&self, caps: u32, declared: usize) -> Option<(usize, &'a [u8], Cursor<'a>)> {
         let named = caps & capability::QUERY_ATTRIBUTES != 0;
         // The flag speaks for attributes alone: a statement with parameters of its own always brings the count.
         // MySQL Connector/Python sends it so, and the server (9.7.4) reads it so.
@@ -368,6 +398,13 @@ impl<'a> Execute<'a> {
         if counted {
             count = cursor.lenenc().filter(|&count| count <= PARAMETERS_MAX)? as usize;
         }
+        let nulls = cursor.bytes(count.div_ceil(8))?;
+        Some((count, nulls, cursor))
+    }
+
+    fn parameter_fields(&self, caps: u32, declared: usize) -> Option<Parameters<'a>> {
+        let named = caps & capability::QUERY_ATTRIBUTES != 0;
+        let (count, nulls, mut cursor) = self.count_and_nulls(caps, declared)?;
         if count == 0 {
             return Some(Parameters {
                 count,
@@ -377,7 +414,6 @@ impl<'a> Execute<'a> {
                 named,
             });
         }
-        let nulls = cursor.bytes(count.div_ceil(8))?;
         let types_follow = cursor.u8()? != 0;
         let mut types = None;
         if types_follow {

@@ -251,6 +251,17 @@ fn executes_count_their_parameters_without_the_flag() {
     let execute = Execute::parse(&body).unwrap();
     let parameters = execute.parameters(capability::QUERY_ATTRIBUTES, 1).unwrap();
     assert_eq!((parameters.count, parameters.values), (1, &[7][..]));
+    // The head can be read before the types are there.
+    for length in 12..=body.len() {
+        let cut = Execute::parse(&body[..length]).unwrap();
+        let before = cut.before_types(capability::QUERY_ATTRIBUTES, 1).unwrap();
+        assert_eq!((before.count, before.bytes), (1, 11));
+        assert!(before.types_follow);
+    }
+    let short = Execute::parse(&body[..11]).unwrap();
+    assert!(short.before_types(capability::QUERY_ATTRIBUTES, 1).is_err());
+    let none = short.before_types(0, 0).unwrap();
+    assert_eq!((none.count, none.bytes, none.types_follow), (0, 9, false));
 }
 
 #[test]

@@ -170,19 +170,20 @@ impl Session {
             return Err(SessionError::ClientProtocol(error));
         };
         self.restore_diagnostics().await?;
-        let statement = match command {
-            StmtExecute => self.begin_streamed_execution()?,
+        let (statement, instead) = match command {
+            StmtExecute => self.begin_streamed_execution().await?,
             StmtSendLongData => {
                 self.note_long_data(command);
-                None
+                (None, None)
             }
-            _ => None,
+            _ => (None, None),
         };
         let mut timing = Timing::start();
         self.observer
             .starts(&self.worker, statement.as_deref(), timing.started);
         let bytes_max = self.worker.rooms.config.client.packet_bytes_max;
-        let bytes_in = relay_long_request(&mut self.client, &mut self.backend, bytes_max).await?;
+        let (client, backend) = (&mut self.client, &mut self.backend);
+        let bytes_in = relay_long_request(client, backend, bytes_max, instead).await?;
         timing.sent = std::time::Instant::now();
         let Some(expect) = Expect::of(command) else {
             return Ok(());

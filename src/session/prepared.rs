@@ -22,6 +22,8 @@ use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod streamed;
+
 /// Prepared statements that one session may have open; the server's own limit is for all sessions together.
 const PREPARED_MAX: usize = 65_536;
 
@@ -262,29 +264,6 @@ impl Session {
             .and_then(|id| self.prepared.get_mut(&id))
         {
             prepared.long_data = command == Command::StmtSendLongData;
-        }
-    }
-
-    /// What is known of an execution that is too long to be held.
-    ///
-    /// # Errors
-    /// Its parameter types are with us and not with the backend, and it cannot be completed while it streams.
-    pub(super) fn begin_streamed_execution(
-        &mut self,
-    ) -> Result<Option<Arc<Statement>>, SessionError> {
-        let Some(prepared) = self
-            .statement_id()
-            .and_then(|id| self.prepared.get_mut(&id))
-        else {
-            return Ok(None);
-        };
-        // Whatever types it brings stay unknown to us, so nothing of it is answered from elsewhere from now on.
-        prepared.text = None;
-        match prepared.types_unsent {
-            true => Err(SessionError::Internal(
-                "an execution too long to be given its parameter types",
-            )),
-            false => Ok(prepared.statement.clone()),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::backend::connection::ServerConnection;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
 use crate::protocol::ProtocolError;
-use crate::protocol::packet::{HEADER_BYTES, header};
+use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header, put_header};
 use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
 use std::io;
 use std::time::{Duration, Instant};
@@ -142,30 +142,95 @@ async fn relay_file(
 ) -> Result<(), SessionError> {
     let mut continued = false;
     loop {
-        let length = relay_packet(client, backend).await?.length;
+        let length = relay_packet(client, backend, &mut Shift::default()).await?;
         if length == 0 && !continued {
             return Ok(());
         }
-        continued = length == crate::protocol::packet::PAYLOAD_BYTES_MAX;
+        continued = length == PAYLOAD_BYTES_MAX;
     }
 }
 
-/// Length of a packet that was relayed.
-struct Relayed {
-    length: usize,
+/// What goes to the backend in place of the first bytes of a long request.
+pub struct Instead {
+    /// At least as many as they replace; few, since they are held.
+    pub bytes: Vec<u8>,
+    /// How many of the client's they replace; these are in the buffer.
+    pub of: usize,
 }
 
-/// Relays one physical packet of the client, in pieces as they come: 16 MiB are never held.
+/// By how much a request on its way differs from what the client sends.
+#[derive(Default)]
+struct Shift {
+    /// Bytes that go before whatever comes next.
+    carry: Vec<u8>,
+    /// Bytes of what comes next that do not go.
+    skip: usize,
+}
+
+/// Relays one physical packet of the client, in pieces as they come: 16 MiB are never held. Answers its length.
 async fn relay_packet(
     client: &mut Client,
     backend: &mut ServerConnection,
-) -> Result<Relayed, SessionError> {
+    shift: &mut Shift,
+) -> Result<usize, SessionError> {
     while client.input.peek().len() < HEADER_BYTES {
         client.fill().await?;
     }
     let (length, sequence) = header(client.input.peek()).ok_or(SessionError::Internal("header"))?;
     client.sequence = sequence.wrapping_add(1);
-    let mut left = HEADER_BYTES + length;
+    if shift.carry.is_empty() {
+        pass(client, backend, HEADER_BYTES + length).await?;
+    } else {
+        relay_shifted(client, backend, (length, sequence), shift).await?;
+    }
+    Ok(length)
+}
+
+/// The same with a few bytes more: a full packet stays full and leaves as many for the next one, the last one grows.
+async fn relay_shifted(
+    client: &mut Client,
+    backend: &mut ServerConnection,
+    (length, sequence): (usize, u8),
+    shift: &mut Shift,
+) -> Result<(), SessionError> {
+    let skip = std::mem::take(&mut shift.skip).min(length);
+    client.input.consume(HEADER_BYTES + skip);
+    let ours = shift.carry.len() + length - skip;
+    let sent = match length {
+        PAYLOAD_BYTES_MAX => PAYLOAD_BYTES_MAX,
+        // One packet more, and the numbers of the answer's packets would not be those that the client waits for.
+        _ if ours >= PAYLOAD_BYTES_MAX => {
+            return Err(SessionError::Internal(
+                "an execution too long to be given its parameter types",
+            ));
+        }
+        _ => ours,
+    };
+    let mut head = Vec::with_capacity(HEADER_BYTES + shift.carry.len());
+    put_header(&mut head, sent, sequence);
+    head.append(&mut shift.carry);
+    send_to_backend(&client.watch, backend, &head).await?;
+    pass(client, backend, HEADER_BYTES + sent - head.len()).await?;
+    while shift.carry.len() < ours - sent {
+        if client.input.is_empty() {
+            client.fill().await?;
+        }
+        let piece = client.input.peek();
+        let used = piece.len().min(ours - sent - shift.carry.len());
+        shift
+            .carry
+            .extend_from_slice(piece.get(..used).unwrap_or_default());
+        client.input.consume(used);
+    }
+    Ok(())
+}
+
+/// Passes so many bytes of the client on, in pieces as they come.
+async fn pass(
+    client: &mut Client,
+    backend: &mut ServerConnection,
+    mut left: usize,
+) -> Result<(), SessionError> {
     loop {
         let piece = client.input.peek();
         let piece = piece.get(..left.min(piece.len())).unwrap_or_default();
@@ -174,7 +239,7 @@ async fn relay_packet(
         let used = piece.len();
         client.input.consume(used);
         if left == 0 {
-            return Ok(Relayed { length });
+            return Ok(());
         }
         client.fill().await?;
     }
@@ -184,17 +249,22 @@ async fn relay_packet(
 /// Answers the number of bytes. `bytes_max` ends a client that never comes to an end.
 ///
 /// # Errors
-/// Either side's socket, or more than `bytes_max`.
+/// Either side's socket, more than `bytes_max`, or a packet that has no room for what stands in place of its first bytes.
 pub async fn relay_long_request(
     client: &mut Client,
     backend: &mut ServerConnection,
     bytes_max: usize,
+    instead: Option<Instead>,
 ) -> Result<u64, SessionError> {
     let mut total = 0u64;
+    let mut shift = instead.map_or_else(Shift::default, |instead| Shift {
+        carry: instead.bytes,
+        skip: instead.of,
+    });
     loop {
-        let packet = relay_packet(client, backend).await?;
-        total += packet.length as u64;
-        if packet.length < crate::protocol::packet::PAYLOAD_BYTES_MAX {
+        let length = relay_packet(client, backend, &mut shift).await?;
+        total += length as u64;
+        if length < PAYLOAD_BYTES_MAX {
             return Ok(total);
         }
         if total > bytes_max as u64 {

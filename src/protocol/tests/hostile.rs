@@ -35,6 +35,9 @@ fn parse_everything(bytes: &[u8], caps: u32) {
     }
     if let Ok(execute) = Execute::parse(bytes) {
         for declared in [0, 1, 3, 65_535] {
+            if let Ok(before) = execute.before_types(caps, declared) {
+                assert!(before.bytes <= bytes.len());
+            }
             if let Ok(parameters) = execute.parameters(caps, declared) {
                 let _ = parameters.for_each(Some(&[8; 64]), |index| index == 1, |_, _| ());
             }
