@@ -6,6 +6,8 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 
 use crate::support::mysql::Flavour;
+use crate::support::raw::query;
+use crate::support::tls;
 use crate::support::wire::{DEPRECATE_EOF, Streamed, Wire};
 use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate, wait_until};
 
@@ -62,6 +64,64 @@ async fn a_server_killed_in_the_middle_of_a_result_is_never_taken_for_its_end() 
     );
     assert_eq!(one, 4);
     gate.stop();
+}
+
+/// The end of a TLS connection without a farewell is an error of another kind than that of a bare one; on none of them may what is
+/// missing of the row be made up by an error packet.
+#[test]
+fn a_server_killed_in_the_middle_of_a_row_leaves_half_a_row() {
+    let server = MySql::start(&[]);
+    for backend in ["disabled", "required"] {
+        let gate = Tidegate::of(&server)
+            .set("backend.tls", &format!("\"{backend}\""))
+            .start();
+        for client in ["plain", "TLS"] {
+            let mut stream: Box<dyn tls::Bytes> = match client {
+                "TLS" => tls::login(gate.app_port, APP_USER, APP_PASSWORD, DEPRECATE_EOF),
+                _ => Box::new(wire(gate.app_port).into_raw().into_stream()),
+            };
+            // Far more than fits into the buffers of all the sockets on the way.
+            let statement = query("SELECT REPEAT('x', 60000000)");
+            stream.write_all(&statement).expect("it goes out");
+            let mut head = vec![0; 100_000];
+            stream.read_exact(&mut head).expect("the row has begun");
+            server.kill9();
+            let mut got = head;
+            let _ = stream.read_to_end(&mut got);
+            let row = rest_of_the_row(&got);
+            assert!(row.len() < 60_000_000, "{} bytes of the row", row.len());
+            let other = row.iter().position(|byte| *byte != b'x');
+            let around = other
+                .map(|at| String::from_utf8_lossy(&row[at..row.len().min(at + 80)]).into_owned());
+            assert_eq!(around, None, "{client} before {backend}");
+            server.start_again();
+            wait_until("service is back", Duration::from_secs(60), || {
+                Wire::login(gate.app_port, APP_USER, APP_PASSWORD, "", DEPRECATE_EOF).ok()
+            });
+        }
+        gate.stop();
+    }
+}
+
+/// The bytes of the only cell, as far as they came: behind the count, the column and the cell's length, without packet headers.
+fn rest_of_the_row(bytes: &[u8]) -> Vec<u8> {
+    let mut cell = Vec::new();
+    let mut rest = bytes;
+    for number in 0.. {
+        let Some((header, behind)) = rest.split_at_checked(4) else {
+            break;
+        };
+        let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+        let (payload, next) = behind.split_at(length.min(behind.len()));
+        match number {
+            0 => assert_eq!(payload, [1], "one column"),
+            1 => {}
+            2 => cell.extend(&payload[9..]),
+            _ => cell.extend(payload),
+        }
+        rest = next;
+    }
+    cell
 }
 
 #[tokio::test]

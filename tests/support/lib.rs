@@ -20,6 +20,7 @@ pub mod mysql;
 pub mod process;
 pub mod raw;
 pub mod tidegate;
+pub mod tls;
 pub mod wire;
 
 pub use mysql::{APP_PASSWORD, APP_USER, MySql};

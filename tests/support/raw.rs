@@ -65,6 +65,12 @@ impl Raw {
         Some((raw, greeting.1))
     }
 
+    /// The bare socket; nothing may have been read ahead.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.held.is_empty(), "bytes were read ahead");
+        self.stream
+    }
+
     /// The socket itself.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream

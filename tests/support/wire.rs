@@ -10,7 +10,7 @@ use mysql_common::scramble::{scramble_native, scramble_sha256};
 use super::raw::Raw;
 
 /// Capabilities that every client here has: protocol 4.1, plugin authentication, transactions, several results.
-const BASE: u32 = 0x0000_0001
+pub(super) const BASE: u32 = 0x0000_0001
     | 0x0000_0008
     | 0x0000_0200
     | 0x0000_2000
@@ -362,7 +362,7 @@ impl Wire {
 }
 
 /// Nonce and default plugin of a protocol 10 greeting.
-fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
+pub(super) fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
     let version = 1 + payload[1..]
         .iter()
         .position(|byte| *byte == 0)
@@ -379,7 +379,7 @@ fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
     (nonce, String::from_utf8_lossy(plugin).into_owned())
 }
 
-fn scramble(plugin: &str, nonce: &[u8], password: &str) -> Vec<u8> {
+pub(super) fn scramble(plugin: &str, nonce: &[u8], password: &str) -> Vec<u8> {
     match plugin {
         _ if password.is_empty() => Vec::new(),
         "caching_sha2_password" => scramble_sha256(nonce, password.as_bytes())

@@ -1,12 +1,13 @@
 //! A backend that sends what no server should: in place of its greeting, and in place of an answer. Its client gets a clear error or
 //! the end of its connection within a deadline; the proxy, its memory and its other clients do not mind.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, app};
 use crate::support::hostile::{Hostile, Script, Stage};
 use crate::support::raw::{Raw, claimed, packet, query};
+use crate::support::tls;
 use crate::support::wire::{DEPRECATE_EOF, LOCAL_FILES, Wire};
 use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate, wait_until};
 
@@ -24,6 +25,17 @@ fn send_all(stage: &mut Stage, packets: &[&[u8]]) {
     for (number, payload) in packets.iter().enumerate() {
         stage.send(&packet(number as u8 + 1, payload));
     }
+}
+
+/// An answer that breaks off inside its second row.
+fn half_row() -> Vec<u8> {
+    [
+        packet(1, b"\x01"),
+        packet(2, COLUMN),
+        packet(3, b"\x01a"),
+        claimed(100, 4, b"\x05abc"),
+    ]
+    .concat()
 }
 
 /// Packets without end (or nearly), numbered on from `first`.
@@ -61,13 +73,11 @@ const ANSWERS: &[(&str, Script)] = &[
         stage.be_silent();
     }),
     ("half_row", |stage| {
-        send_all(stage, &[b"\x01", COLUMN]);
-        stage.send(&claimed(100, 3, b"\x05abc"));
+        stage.send(&half_row());
         stage.be_silent();
     }),
     ("close_in_row", |stage| {
-        send_all(stage, &[b"\x01", COLUMN, b"\x01a"]);
-        stage.send(&claimed(100, 4, b"\x05abc"));
+        stage.send(&half_row());
     }),
     ("close_after_row", |stage| {
         send_all(stage, &[b"\x01", COLUMN, b"\x01a"]);
@@ -229,37 +239,62 @@ fn read_out(raw: &mut Raw, wait: Duration) -> (usize, bool) {
     (got, false)
 }
 
-fn gate(server: &MySql, hostile: &Hostile) -> Tidegate {
+/// A server, the hostile port before it, and the proxy before that.
+fn rig() -> (MySql, Hostile, Tidegate) {
+    let server = MySql::start(&[]);
+    let hostile = Hostile::before(&server, ANSWERS);
     let url = server
         .root_url()
         .replace(&server.port.to_string(), &hostile.port.to_string());
-    Tidegate::of(server)
+    let gate = Tidegate::of(&server)
         .backend_url(&url)
         .set("backend.tls", "\"disabled\"")
         .set("backend.silence_ms_max", &SILENCE_MS.to_string())
         .set("backend.connect_ms_max", "1500")
-        .start()
+        .start();
+    (server, hostile, gate)
 }
 
-/// The other client of the proxy, on a connection that was there before.
-fn assert_unmoved(other: &mut Raw, name: &str) {
-    other.send(&query("SELECT 42"));
-    assert_eq!(
-        other.answer(Instant::now() + PATIENCE),
-        Ok(()),
-        "after {name}"
-    );
+/// Another client of the proxy, on a connection that was there before; and what the proxy takes of memory meanwhile.
+struct Other<'g> {
+    gate: &'g Tidegate,
+    client: Raw,
+    before: u64,
+    highest: u64,
+}
+
+impl Other<'_> {
+    fn of(gate: &Tidegate) -> Other<'_> {
+        let mut other = Other {
+            gate,
+            client: app(gate, ""),
+            before: 0,
+            highest: 0,
+        };
+        other.assert_unmoved("the login");
+        other.before = gate.resident_bytes();
+        other
+    }
+
+    fn assert_unmoved(&mut self, name: &str) {
+        self.client.send(&query("SELECT 42"));
+        let answer = self.client.answer(Instant::now() + PATIENCE);
+        assert_eq!(answer, Ok(()), "after {name}");
+        self.highest = self.highest.max(self.gate.resident_bytes());
+    }
+
+    fn assert_bounded(&self) {
+        let grown = self.highest.saturating_sub(self.before);
+        assert!(grown < 24 << 20, "{grown} bytes more");
+        let log = self.gate.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
 }
 
 #[test]
 fn answers_that_are_none_end_only_their_own_connection() {
-    let server = MySql::start(&[]);
-    let hostile = Hostile::before(&server, ANSWERS);
-    let gate = gate(&server, &hostile);
-    let mut other = app(&gate, "");
-    assert_unmoved(&mut other, "the login");
-    let before = gate.resident_bytes();
-    let mut highest = 0;
+    let (_server, _hostile, gate) = rig();
+    let mut other = Other::of(&gate);
     for (name, _) in ANSWERS {
         let start = Instant::now();
         let mut victim = app(&gate, "");
@@ -267,20 +302,15 @@ fn answers_that_are_none_end_only_their_own_connection() {
         let (got, ended) = read_out(&mut victim, Duration::from_secs(20));
         println!("answer '{name}': {got} bytes in {:?}", start.elapsed());
         assert!(ended, "'{name}' keeps its client waiting");
-        assert_unmoved(&mut other, name);
-        highest = highest.max(gate.resident_bytes());
+        other.assert_unmoved(name);
     }
-    let grown = highest.saturating_sub(before);
-    assert!(grown < 24 << 20, "{grown} bytes more");
-    assert!(!gate.log().contains("panicked"), "{}", gate.log());
+    other.assert_bounded();
     gate.stop();
 }
 
 #[test]
 fn a_client_is_told_what_became_of_its_statement() {
-    let server = MySql::start(&[]);
-    let hostile = Hostile::before(&server, ANSWERS);
-    let gate = gate(&server, &hostile);
+    let (_server, _hostile, gate) = rig();
     for name in [
         "close",
         "silence",
@@ -297,11 +327,29 @@ fn a_client_is_told_what_became_of_its_statement() {
     gate.stop();
 }
 
+/// An error packet there would be read as what is missing of the row.
+#[test]
+fn a_row_that_breaks_off_is_not_completed_by_an_error() {
+    let (_server, _hostile, gate) = rig();
+    for name in ["half_row", "close_in_row"] {
+        let tls = tls::login(gate.app_port, APP_USER, APP_PASSWORD, DEPRECATE_EOF);
+        let plain = Box::new(app(&gate, "").into_stream());
+        let victims: [(&str, Box<dyn tls::Bytes>); 2] = [("TLS", tls), ("plain", plain)];
+        for (kind, mut victim) in victims {
+            let statement = query(&format!("SELECT 1 /*hostile:{name}*/"));
+            victim.write_all(&statement).expect("it goes out");
+            let mut got = Vec::new();
+            // TLS that is not closed in order ends with an error; what came before it counts.
+            let _ = victim.read_to_end(&mut got);
+            assert_eq!(got, half_row(), "'{name}' on {kind}");
+        }
+    }
+    gate.stop();
+}
+
 #[test]
 fn a_file_is_asked_only_of_a_client_that_offered_one() {
-    let server = MySql::start(&[]);
-    let hostile = Hostile::before(&server, ANSWERS);
-    let gate = gate(&server, &hostile);
+    let (_server, _hostile, gate) = rig();
     let login = |capabilities| {
         let wire = Wire::login(
             gate.app_port,
@@ -346,13 +394,8 @@ fn a_file_is_asked_only_of_a_client_that_offered_one() {
 
 #[test]
 fn greetings_that_are_none_keep_new_clients_out_and_old_ones_in() {
-    let server = MySql::start(&[]);
-    let hostile = Hostile::before(&server, ANSWERS);
-    let gate = gate(&server, &hostile);
-    let mut other = app(&gate, "");
-    assert_unmoved(&mut other, "the login");
-    let before = gate.resident_bytes();
-    let mut highest = 0;
+    let (_server, hostile, gate) = rig();
+    let mut other = Other::of(&gate);
     for (name, script) in GREETINGS {
         hostile.greet(Some(*script));
         let start = Instant::now();
@@ -369,8 +412,7 @@ fn greetings_that_are_none_keep_new_clients_out_and_old_ones_in() {
             refused.iter().all(|number| matches!(number, 1040 | 2003)),
             "'{name}': {refused:?}"
         );
-        assert_unmoved(&mut other, name);
-        highest = highest.max(gate.resident_bytes());
+        other.assert_unmoved(name);
     }
     hostile.greet(None);
     wait_until("new clients get in again", PATIENCE, || {
@@ -378,8 +420,6 @@ fn greetings_that_are_none_keep_new_clients_out_and_old_ones_in() {
             .ok()
             .map(Wire::quit)
     });
-    let grown = highest.saturating_sub(before);
-    assert!(grown < 24 << 20, "{grown} bytes more");
-    assert!(!gate.log().contains("panicked"), "{}", gate.log());
+    other.assert_bounded();
     gate.stop();
 }
