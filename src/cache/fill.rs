@@ -182,7 +182,8 @@ impl Drop for FillBuffer {
 #[derive(Debug)]
 pub struct Fill<G: Gate> {
     cache: Arc<Cache<G>>,
-    flight: Flight,
+    /// `None` once it is known that nothing will be kept: nobody need wait for the rest of a long response.
+    flight: Option<Flight>,
     token: G::Token,
     tables: Arc<[TableKey]>,
     origin: Origin,
@@ -205,7 +206,7 @@ impl<G: Gate> Fill<G> {
         };
         Self {
             cache,
-            flight,
+            flight: Some(flight),
             token,
             tables,
             origin,
@@ -218,6 +219,9 @@ impl<G: Gate> Fill<G> {
         let settings = &self.cache.settings;
         let held_max = settings.fill_bytes_max();
         self.buffer.push(bytes, settings.entry_bytes_max, held_max);
+        if self.buffer.refused.is_some() {
+            self.flight = None;
+        }
     }
 
     /// The response is over. Files it if it may be kept; the last question to the gate is asked in the background, so that the
@@ -241,6 +245,9 @@ impl<G: Gate> Fill<G> {
     }
 
     async fn file(mut self, shape: Shape) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
         let cache = self.cache;
         let filed = match cache.gate.fill_end(self.token).await {
             Ok(filed) => filed,
@@ -266,11 +273,9 @@ impl<G: Gate> Fill<G> {
             used_after_ms: AtomicU64::new(0),
         };
         count(&cache.counters.fills);
-        cache
-            .entries
-            .insert(self.flight.key.clone(), Arc::new(entry));
+        cache.entries.insert(flight.key.clone(), Arc::new(entry));
         // Those who wait wake up only now and find the entry.
-        drop(self.flight);
+        drop(flight);
     }
 }
 

@@ -384,6 +384,8 @@ async fn memory_is_bounded() {
     fill.push(&[0; 20]);
     fill.push(&[0; 1]);
     assert_eq!(bench.cache.totals().fill_bytes, 0);
+    // Nor does anybody wait for that rest.
+    assert!(matches!(bench.lookup().await, Lookup::Fill(_)));
     fill.complete(&good_summary(b""), 1);
     assert_eq!(bench.cache.totals().fills_refused, 1);
     drop(bench);
