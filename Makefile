@@ -21,7 +21,7 @@ test: tools ## format, lints, unit, golden, simulated and end-to-end tests; the 
 check: tools ## the quick part of the tests: format, lints, unit tests and house rules; no server, no network
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --lib --test tidy
+	cargo test --locked --lib --test tidy --test licences
 
 bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
 	cargo build --release --locked --bin tidegate --example bench
