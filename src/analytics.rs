@@ -16,6 +16,7 @@ pub mod errors;
 pub mod event;
 mod export;
 pub mod histogram;
+pub mod history;
 pub mod names;
 pub mod parts;
 pub mod pool;
@@ -30,9 +31,10 @@ pub use counter::Clock;
 pub use decisions::DecisionRow;
 pub use errors::ErrorRow;
 pub use event::{Digest, Identity, QueryEvent, ServedBy, app_name};
+pub use history::MinuteLog;
 pub use names::{Name, OTHER};
 pub use pool::{PoolHistory, PoolSample, PoolWindow};
-pub use queries::QueryRow;
+pub use queries::{QueryRow, Reading};
 pub use recent::PhaseRow;
 pub use recorder::{Recorder, SlowQuery};
 pub use sessions::{Kill, SessionGuard, SessionInfo, SessionState, Sessions};
@@ -190,6 +192,11 @@ impl Analytics {
     /// Statistics for each digest, over all users, apps and schemas.
     pub fn digests(&self) -> Vec<QueryRow> {
         self.queries.digests()
+    }
+
+    /// The same with keys and latencies, for [`MinuteLog`].
+    pub fn readings(&self) -> Vec<Reading> {
+        self.queries.readings()
     }
 
     /// The reason that [`QueryRow::reason`] stands for.

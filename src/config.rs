@@ -58,7 +58,7 @@ pub struct Config {
     pub log: Log,
     /// Where history is kept.
     pub history: History,
-    /// Directory for the certificate made by ourselves, as written; rooms ask [`Config::data_dir`].
+    /// Directory for files of our own (certificate, history), as written; rooms ask [`Config::data_dir`].
     pub data_dir: PathBuf,
     /// Users whose passwords are listed here; all others log in with what the backend knows of them.
     pub users: Vec<User>,
@@ -118,6 +118,16 @@ impl Config {
             || PathBuf::from("/var/lib/tidegate"),
             |home| home.join(".local/state/tidegate"),
         )
+    }
+
+    /// The file with statistics of the past: as written, or in the data directory; none when no history is wanted.
+    pub fn history_path(&self) -> Option<PathBuf> {
+        let path = &self.history.path;
+        match path.to_str() {
+            Some("") => None,
+            Some(HISTORY_AUTO) => Some(self.data_dir().join("history.db")),
+            _ => Some(path.clone()),
+        }
     }
 }
 
@@ -540,11 +550,31 @@ impl Default for Log {
 }
 
 /// `[history]`
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct History {
-    /// SQLite file; empty: no history is kept.
+    /// SQLite file, as written; rooms ask [`Config::history_path`].
     pub path: PathBuf,
+    /// Days that minutes are kept.
+    pub keep_days: u32,
+    /// Room in the file in bytes; the oldest minutes go when it is used up.
+    pub bytes_max: u64,
+    /// Rows kept of one minute by load, and as many again of those with errors.
+    pub rows_per_minute_max: usize,
 }
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from(HISTORY_AUTO),
+            keep_days: 3,
+            bytes_max: 1 << 30,
+            rows_per_minute_max: 200,
+        }
+    }
+}
+
+/// What stands in `history.path` for the file in the data directory.
+const HISTORY_AUTO: &str = "auto";
 
 #[cfg(test)]
 mod tests;

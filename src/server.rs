@@ -25,6 +25,7 @@ use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
 use crate::views::Views;
 use arc_swap::ArcSwapOption;
+use history::History;
 use sources::Parts;
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
+mod history;
 mod pages;
 pub mod series;
 mod sources;
@@ -114,7 +116,9 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         false => None,
     };
     let workers_count = config.runtime.workers_effective();
-    let rooms = build(config.clone(), &stop, workers_count)?;
+    let analytics = Analytics::new(&config.analytics, workers_count);
+    let history = History::start(&config, &analytics).map_err(system("history thread"))?;
+    let rooms = build(config.clone(), &stop, analytics, history.as_ref())?;
     let (workers, threads) = start_workers(&rooms, workers_count)?;
     let counters = Arc::new(DoorCounters::default());
     for (listener, entrance) in [(app, Entrance::App), (admin, Entrance::Admin)] {
@@ -142,12 +146,18 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     }
     tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
     tokio::spawn(tick(rooms.clone(), stop.clone()));
+    if let Some(history) = &history {
+        tokio::spawn(history.clone().run(stop.clone()));
+    }
     drop(workers);
     control_runtime.block_on(stop.requested());
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a worker thread had panicked");
         }
+    }
+    if let Some(history) = &history {
+        history.finish();
     }
     control_runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("stopped");
@@ -177,7 +187,12 @@ fn listen(
 }
 
 /// Builds every room, in the order in which they use each other, and starts the tasks that they live by.
-fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Rooms>, ServerError> {
+fn build(
+    config: Arc<Config>,
+    stop: &Shutdown,
+    analytics: Arc<Analytics>,
+    history: Option<&Arc<History>>,
+) -> Result<Arc<Rooms>, ServerError> {
     let tls = match config.tls.mode {
         TlsMode::Disabled => None,
         _ => Some(acceptor(
@@ -200,7 +215,6 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         binlog.clone(),
         probe.capabilities(),
     );
-    let analytics = Analytics::new(&config.analytics, workers);
     let pool = Pool::new(config.pool.clone());
     let sources = sources::sources(&Parts {
         config: config.clone(),
@@ -209,6 +223,7 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         probe: probe.clone(),
         binlog: binlog.clone(),
         cache: cache.clone(),
+        store: history.map(|history| history.store().clone()),
         views: views.clone(),
     });
     let limits = admin::Limits::new(config.admin.rows_max, config.admin.query_ms_max);
@@ -231,6 +246,7 @@ fn build(config: Arc<Config>, stop: &Shutdown, workers: usize) -> Result<Arc<Roo
         binlog,
         statements: StatementCache::new(config.statements.cache_entries_max as u64),
         analytics,
+        store: history.map(|history| history.store().clone()),
         cache,
         views,
         admin,

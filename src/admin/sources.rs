@@ -21,6 +21,8 @@ pub struct Sources {
     pub served: RowsFn,
     /// Rows of `queries`.
     pub queries: RowsFn,
+    /// Rows of `query_history`.
+    pub query_history: RowsFn,
     /// Rows of `slow_queries`.
     pub slow_queries: RowsFn,
     /// Rows of `phases`.
@@ -53,6 +55,8 @@ pub struct Sources {
     pub errors: RowsFn,
     /// Rows of `lost`.
     pub lost: RowsFn,
+    /// Rows of `history`.
+    pub history: RowsFn,
     /// Rows of `settings`.
     pub settings: RowsFn,
 }
@@ -64,6 +68,7 @@ impl Default for Sources {
             totals: none.clone(),
             served: none.clone(),
             queries: none.clone(),
+            query_history: none.clone(),
             slow_queries: none.clone(),
             phases: none.clone(),
             decisions: none.clone(),
@@ -80,6 +85,7 @@ impl Default for Sources {
             binlog: none.clone(),
             errors: none.clone(),
             lost: none.clone(),
+            history: none.clone(),
             settings: none,
         }
     }
@@ -99,7 +105,7 @@ impl Sources {
             transactions: tables::transactions::source(analytics.clone()),
             pool_usage: tables::pool_usage::source(analytics.clone()),
             errors: tables::errors::source(analytics.clone()),
-            lost: tables::lost::source(analytics.clone()),
+            lost: tables::lost::source(analytics.clone(), None),
             ..Self::default()
         }
     }

@@ -7,6 +7,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+mod sketch;
+
+pub use sketch::SketchError;
+
 /// Buckets an octave.
 const PER_OCTAVE: usize = 16;
 /// The first octave that is divided; below it each microsecond has a bucket of its own.
@@ -145,8 +149,9 @@ impl Default for Histogram {
 impl Histogram {
     fn add(&mut self, bucket: usize, count: u64) {
         if let Some(slot) = self.counts.get_mut(bucket) {
-            *slot += count;
-            self.total += count;
+            // Counts can come from a file.
+            *slot = slot.saturating_add(count);
+            self.total = self.total.saturating_add(count);
         }
     }
 
@@ -164,9 +169,9 @@ impl Histogram {
     /// Adds another histogram; exact.
     pub fn merge(&mut self, other: &Histogram) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
+            *mine = mine.saturating_add(*theirs);
         }
-        self.total += other.total;
+        self.total = self.total.saturating_add(other.total);
     }
 
     /// Durations counted.
@@ -187,9 +192,9 @@ impl Histogram {
         }
         let rank =
             ((quantile.clamp(0.0, 1.0) * self.total as f64).ceil() as u64).clamp(1, self.total);
-        let mut seen = 0;
+        let mut seen = 0u64;
         for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
+            seen = seen.saturating_add(*count);
             if seen >= rank {
                 let (low, above) = bounds_of(bucket);
                 return Some(low + (above - 1 - low) / 2);

@@ -36,6 +36,16 @@ impl QueryKey {
     }
 }
 
+impl QueryKey {
+    /// The key of `_other`.
+    pub(super) const OTHER: Self = Self {
+        digest: OTHER_DIGEST,
+        user: 0,
+        app: 0,
+        schema: 0,
+    };
+}
+
 /// The digest in the key of `_other`, which no statement has.
 const OTHER_DIGEST: u128 = u128::MAX;
 
@@ -323,6 +333,16 @@ impl QueryRow {
     }
 }
 
+/// A row with its key and its latencies. The row's own percentiles are not worked out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    pub(super) key: QueryKey,
+    /// Sums since the row began.
+    pub row: QueryRow,
+    /// Latencies since the row began, as a sketch.
+    pub latency: Box<[u8]>,
+}
+
 /// All rows.
 #[derive(Debug)]
 pub struct Queries {
@@ -350,12 +370,7 @@ impl Queries {
             app: Arc::clone(&name),
             schema: name,
         });
-        let key = QueryKey {
-            digest: OTHER_DIGEST,
-            user: 0,
-            app: 0,
-            schema: 0,
-        };
+        let key = QueryKey::OTHER;
         Self {
             rows: Mutex::default(),
             leaving: (0..workers).map(|_| Mutex::default()).collect(),
@@ -451,11 +466,40 @@ impl Queries {
         )
     }
 
+    /// A reading of each row, in no order: what [`super::history`] takes differences of.
+    pub fn readings(&self) -> Vec<Reading> {
+        self.merged(
+            |key| *key,
+            |key, row, latency| {
+                let mut sketch = Vec::new();
+                latency.encode(&mut sketch);
+                Reading {
+                    key: *key,
+                    row,
+                    latency: sketch.into(),
+                }
+            },
+        )
+    }
+
     fn grouped<G: Ord>(
         &self,
         group: impl Fn(&QueryKey) -> G,
         rename: impl Fn(&mut QueryRow),
     ) -> Vec<QueryRow> {
+        self.merged(group, |_, mut row, latency| {
+            rename(&mut row);
+            row.finish(latency);
+            row
+        })
+    }
+
+    /// The parts of each group as a row and its latencies, made into something.
+    fn merged<G: Ord, T>(
+        &self,
+        group: impl Fn(&QueryKey) -> G,
+        make: impl Fn(&QueryKey, QueryRow, &Histogram) -> T,
+    ) -> Vec<T> {
         let _moving = self.moving.lock();
         let mut parts: Vec<Arc<Part>> = self.rows.lock().values().flatten().cloned().collect();
         parts.extend(self.leaving.iter().flat_map(|parts| parts.lock().clone()));
@@ -468,13 +512,11 @@ impl Queries {
             .filter_map(|parts| {
                 let first = parts.first()?;
                 let mut row = QueryRow::empty(&first.meta, &first.key);
-                rename(&mut row);
                 latency.clear();
                 for part in parts {
                     row.merge(part, &mut latency);
                 }
-                row.finish(&latency);
-                Some(row)
+                Some(make(&first.key, row, &latency))
             })
             .collect()
     }

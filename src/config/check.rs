@@ -19,11 +19,6 @@ pub(super) fn together(config: &Config, origins: &Origins) -> Vec<Mistake> {
     addresses(config, &mut found);
     limits(config, &mut found);
     certificate(config, &mut found);
-    if !config.history.path.as_os_str().is_empty() {
-        let what =
-            "history.path is set, but this version keeps no statistics of the past; allowed: empty";
-        found.tell(["history.path"; 2], what.to_owned());
-    }
     found.mistakes
 }
 

@@ -25,6 +25,8 @@ fn metrics(rooms: &Arc<Rooms>, doors: &Arc<DoorCounters>) -> Result<Metrics, Met
     let metrics = Metrics::new()?;
     let analytics = rooms.analytics.clone();
     metrics.add_source(move |samples| analytics.export(samples));
+    let store = rooms.store.clone();
+    metrics.add_source(move |samples| series::history(store.as_deref(), samples));
     let (pool, doors) = (rooms.pool.clone(), doors.clone());
     metrics.add_source(move |samples| series::pool(&pool, samples));
     metrics.add_source(move |samples| series::door(&doors, samples));

@@ -10,6 +10,7 @@ use crate::binlog::BinlogSnapshot;
 use crate::cache::CacheTotals;
 use crate::metrics::{Samples, series};
 use crate::session::listener::DoorCounters;
+use crate::store::Store;
 use crate::views::snapshot::Snapshot;
 
 /// The states of `views.state`.
@@ -99,6 +100,12 @@ pub fn binlog(log: &BinlogSnapshot, samples: &mut Samples) {
     if let Some(ms) = log.lag_ms {
         samples.set(&series::BINLOG_LAG, &[], ms / 1e3);
     }
+}
+
+/// Brings what history could not keep.
+pub fn history(store: Option<&Store>, samples: &mut Samples) {
+    let lost = store.map_or(0, |store| store.status().lost);
+    samples.count(&series::LOST, &["history_minutes"], lost);
 }
 
 /// Brings the result cache.

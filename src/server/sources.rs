@@ -7,6 +7,7 @@ use crate::backend::probe::Probe;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::store::Store;
 use crate::views::Views;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Parts {
     pub binlog: Arc<Binlog>,
     /// `cache`, `cache_totals`.
     pub cache: Arc<Cache>,
+    /// `history`, `query_history`; none when the operator wants none.
+    pub store: Option<Arc<Store>>,
     /// `views`, `view_candidates`, `view_totals`.
     pub views: Arc<Views>,
 }
@@ -36,6 +39,10 @@ pub fn sources(parts: &Parts) -> Sources {
         totals: tables::totals::source(analytics()),
         served: tables::served::source(analytics()),
         queries: tables::queries::source(analytics()),
+        query_history: tables::query_history::source(
+            parts.store.clone(),
+            parts.config.admin.rows_max,
+        ),
         slow_queries: tables::slow_queries::source(analytics()),
         phases: tables::phases::source(analytics()),
         decisions: tables::decisions::source(analytics()),
@@ -48,7 +55,8 @@ pub fn sources(parts: &Parts) -> Sources {
         cache_totals: tables::cache_totals::source(parts.cache.clone()),
         binlog: tables::binlog::source(backend, parts.binlog.clone()),
         errors: tables::errors::source(analytics()),
-        lost: tables::lost::source(analytics()),
+        lost: tables::lost::source(analytics(), parts.store.clone()),
+        history: tables::history::source(parts.store.clone()),
         settings: tables::settings::source(parts.config.clone()),
         views: tables::views::source(parts.views.clone()),
         view_candidates: tables::view_candidates::source(parts.views.clone()),

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::protocol::auth::RsaKey;
 use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
+use crate::store::Store;
 use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub struct Rooms {
     pub statements: StatementCache,
     /// What is observed.
     pub analytics: Arc<Analytics>,
+    /// What was observed in the past; `None` when the operator wants none.
+    pub store: Option<Arc<Store>>,
     /// Results that cannot have changed.
     pub cache: Arc<Cache>,
     /// Aggregate views.

@@ -37,7 +37,7 @@ async fn the_command_line_clients_open_it() {
                 "select @@version_comment limit 1",
                 "show databases",
                 "use tidegate",
-                "show tables like 'quer%'",
+                "show tables like 'queries%'",
                 "describe lost",
                 "select name, value from settings where name = 'admin.password'",
                 "select * from nope",
@@ -48,7 +48,7 @@ async fn the_command_line_clients_open_it() {
         );
         let printed = String::from_utf8_lossy(&output.stdout);
         let expected = "@@version_comment\nTidegate virtual schema\nDatabase\ninformation_schema\ntidegate\n\
-                        Tables_in_tidegate (quer%)\nqueries\nField\tType\tNull\tKey\tDefault\tExtra\n\
+                        Tables_in_tidegate (queries%)\nqueries\nField\tType\tNull\tKey\tDefault\tExtra\n\
                         what\tvarchar(64)\tYES\t\tNULL\t\ncount\tbigint\tYES\t\tNULL\t\n\
                         name\tvalue\nadmin.password\t***\nTABLE_NAME\nqueries\n1+1\n2\n";
         let told = String::from_utf8_lossy(&output.stderr);

@@ -13,6 +13,7 @@ mod failures;
 mod floods;
 mod freshness;
 mod harness;
+mod history;
 mod kills;
 mod long_executions;
 mod other_server;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
 use crate::admin::sources::RowsFn;
-use crate::analytics::Analytics;
+use crate::analytics::{Analytics, Lost};
+use crate::store::Store;
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -22,12 +23,15 @@ pub static TABLE: Table = Table {
     rows: |sources| Arc::new((sources.lost)()),
 };
 
-/// The rows of what was observed.
-pub fn source(analytics: Arc<Analytics>) -> RowsFn {
+/// The rows of what was observed, and of its history.
+pub fn source(analytics: Arc<Analytics>, store: Option<Arc<Store>>) -> RowsFn {
     Arc::new(move || {
-        let lost = analytics.lost();
-        lost.into_iter()
-            .map(|lost| vec![lost.what.into(), lost.count.into()])
+        let minutes = Lost {
+            what: "history_minutes",
+            count: store.as_ref().map_or(0, |store| store.status().lost),
+        };
+        let lost = analytics.lost().into_iter().chain([minutes]);
+        lost.map(|lost| vec![lost.what.into(), lost.count.into()])
             .collect()
     })
 }

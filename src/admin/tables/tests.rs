@@ -23,6 +23,8 @@ fn sources() -> (Sources, Arc<Analytics>) {
     let settings = Settings::from(&config.cache);
     let cached = Cache::new(settings, log, tokio::runtime::Handle::current());
     let sources = Sources {
+        history: history::source(None),
+        query_history: query_history::source(None, 100),
         cache: cache::source(cached.clone(), 100),
         cache_totals: cache_totals::source(cached),
         pools: pools::source(backend(), Pool::new(config.pool.clone())),
@@ -93,7 +95,14 @@ async fn rows_fit_their_columns() {
         .transaction
         .started_ms
         .set(analytics.now_ms() - 2_000);
-    let may_be_empty = ["pools", "views", "view_candidates", "view_totals", "cache"];
+    let may_be_empty = [
+        "query_history",
+        "pools",
+        "views",
+        "view_candidates",
+        "view_totals",
+        "cache",
+    ];
     for table in catalog::TABLES {
         let rows = (table.rows)(&sources);
         assert!(

@@ -57,7 +57,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("statements", "What is remembered of statements."),
     (
         "analytics",
-        "What is measured, and how much of it is kept. All of it is in memory.",
+        "What is measured, and how much of it is kept in memory.",
     ),
     (
         "binlog",
@@ -68,7 +68,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("admin", "The admin schema `tidegate`."),
     ("http", "Metrics, health and JSON."),
     ("log", "What is logged, and how."),
-    ("history", "Where statistics of the past are kept."),
+    ("history", "Statistics of each minute, kept in a file."),
 ];
 
 /// A moment that nobody waits longer for: a day, in milliseconds.
@@ -553,6 +553,24 @@ pub static KEYS: &[Key] = &[
         "history.path",
         Field::Path(|c| &mut c.history.path),
         "",
-        "SQLite file for statistics of the past. This version keeps none: it must be empty.",
+        "SQLite file, made with mode 0600. auto: history.db in data_dir. Empty: no history. Each process needs one of its own.",
+    ),
+    key(
+        "history.keep_days",
+        Field::U32(|c| &mut c.history.keep_days, 1, 400),
+        "days",
+        "Older minutes are deleted.",
+    ),
+    key(
+        "history.bytes_max",
+        Field::U64(|c| &mut c.history.bytes_max, 1 << 20, 1 << 46),
+        "bytes",
+        "Room in the file. When it is used up, the oldest minutes are deleted.",
+    ),
+    key(
+        "history.rows_per_minute_max",
+        Field::Usize(|c| &mut c.history.rows_per_minute_max, 1, 10_000),
+        "rows",
+        "Rows kept of one minute: those with the most time, and as many again of those with errors. The others are added up in _other.",
     ),
 ];

@@ -1,0 +1,212 @@
+//! `tidegate.query_history`: what ran in each minute of the past, from the history file.
+
+use std::sync::Arc;
+
+use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::sources::RowsFn;
+use crate::admin::value::{Row, Value};
+use crate::analytics::histogram::Histogram;
+use crate::store::{self, Store, Wanted};
+
+/// See its description.
+pub static TABLE: Table = Table {
+    schema: SCHEMA,
+    name: "query_history",
+    description: "One row per minute, digest, user, app and schema: what ran in that minute, from the file in history.path. The minute that runs is not in it yet. The newest admin.rows_max rows are read.",
+    columns: &[
+        column(
+            "minute",
+            Type::Datetime,
+            "The minute (UTC), by its beginning.",
+        ),
+        column(
+            "digest",
+            Type::Name(32),
+            "Digest of the statement; joins queries.digest. NULL for what has no row of its own: in _other stands what history.rows_per_minute_max left no room for.",
+        ),
+        column(
+            "digest_text",
+            Type::Text,
+            "The statement with its literals as ?; NULL where digest is.",
+        ),
+        column(
+            "kind",
+            Type::Varchar(32),
+            "What kind of statement it is: select, insert, begin ...; NULL where digest is.",
+        ),
+        column("user", Type::Name(96), "User that ran it."),
+        column("app", Type::Name(96), "Application that ran it."),
+        column(
+            "schema_name",
+            Type::Name(64),
+            "Default schema that it ran in; empty for none.",
+        ),
+        column(
+            "executions",
+            Type::BigInt,
+            "How often it ran in that minute, errors included.",
+        ),
+        column(
+            "errors",
+            Type::BigInt,
+            "How many executions ended with an error.",
+        ),
+        column(
+            "warnings",
+            Type::BigInt,
+            "Sum of the warning counts of the results.",
+        ),
+        column(
+            "slow",
+            Type::BigInt,
+            "Executions that took longer than analytics.slow_query_ms.",
+        ),
+        column(
+            "no_index_used",
+            Type::BigInt,
+            "Executions whose result carried the server's flag that no index was used.",
+        ),
+        column("rows_sent", Type::BigInt, "Rows sent to clients."),
+        column(
+            "rows_affected",
+            Type::BigInt,
+            "Rows changed, as the server reported them.",
+        ),
+        column("received_bytes", Type::BigInt, "Bytes of the requests."),
+        column("sent_bytes", Type::BigInt, "Bytes of the answers."),
+        column(
+            "queue_us",
+            Type::BigInt,
+            "Sum of times waiting for a backend connection.",
+        ),
+        column(
+            "backend_us",
+            Type::BigInt,
+            "Sum of times from the request sent to the backend until the last byte of its answer.",
+        ),
+        column(
+            "first_byte_us",
+            Type::BigInt,
+            "Sum of times from the request sent to the backend until the first byte of its answer.",
+        ),
+        column(
+            "drain_us",
+            Type::BigInt,
+            "Sum of times waiting for clients to take their answers.",
+        ),
+        column("total_us", Type::BigInt, "Sum of all times."),
+        column(
+            "by_backend",
+            Type::BigInt,
+            "Executions answered by the backend as the client wrote them.",
+        ),
+        column("by_view", Type::BigInt, "Executions answered from a view."),
+        column(
+            "by_cache",
+            Type::BigInt,
+            "Executions answered from the result cache.",
+        ),
+        column(
+            "by_local",
+            Type::BigInt,
+            "Executions answered by the proxy itself.",
+        ),
+        column(
+            "by_admin",
+            Type::BigInt,
+            "Executions answered by the virtual schema.",
+        ),
+        column(
+            "by_backend_us",
+            Type::BigInt,
+            "Sum of times of those that the backend answered.",
+        ),
+        column(
+            "by_view_us",
+            Type::BigInt,
+            "Sum of times of those answered from a view.",
+        ),
+        column(
+            "by_cache_us",
+            Type::BigInt,
+            "Sum of times of those answered from the result cache.",
+        ),
+        column(
+            "by_local_us",
+            Type::BigInt,
+            "Sum of times of those that the proxy answered itself.",
+        ),
+        column(
+            "by_admin_us",
+            Type::BigInt,
+            "Sum of times of those that the virtual schema answered.",
+        ),
+        column(
+            "p50_us",
+            Type::BigInt,
+            "Half of the executions of that minute took at most this; exact to 3.1 %. NULL when that is not known.",
+        ),
+        column(
+            "p95_us",
+            Type::BigInt,
+            "95 % of the executions of that minute took at most this; exact to 3.1 %.",
+        ),
+        column(
+            "p99_us",
+            Type::BigInt,
+            "99 % of the executions of that minute took at most this; exact to 3.1 %.",
+        ),
+    ],
+    rows: |sources| Arc::new((sources.query_history)()),
+};
+
+/// The newest rows of the store, at most `rows_max`; without a store, none.
+pub fn source(store: Option<Arc<Store>>, rows_max: usize) -> RowsFn {
+    Arc::new(move || {
+        let Some(store) = &store else {
+            return Vec::new();
+        };
+        let found = store.read(Wanted {
+            from: 0,
+            to: u64::MAX,
+            rows_max,
+        });
+        let mut latency = Histogram::default();
+        found
+            .iter()
+            .map(|(minute, found)| row(*minute, found, &mut latency))
+            .collect()
+    })
+}
+
+fn row(minute: u64, found: &store::Row, latency: &mut Histogram) -> Row {
+    latency.clear();
+    if latency.add_sketch(&found.latency).is_err() {
+        // Part of a sketch would give wrong percentiles.
+        latency.clear();
+    }
+    let mut row = vec![
+        Value::unix_millis(minute.saturating_mul(60_000)),
+        Value::digest(found.digest),
+        Value::text_or_null(&found.text),
+        Value::text_or_null(&found.kind),
+        (&found.user).into(),
+        (&found.app).into(),
+        (&found.schema).into(),
+    ];
+    row.extend(found.sums.values().map(Value::from));
+    row.extend([0.5, 0.95, 0.99].map(|quantile| Value::from(latency.quantile(quantile))));
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Sums;
+
+    #[test]
+    fn the_sums_stand_in_their_columns() {
+        let names: Vec<&str> = TABLE.columns.iter().map(|column| column.name).collect();
+        assert_eq!(&names[7..7 + Sums::NAMES.len()], Sums::NAMES);
+    }
+}
