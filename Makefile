@@ -1,7 +1,7 @@
 # Everything a person or CI runs. `make help` lists it.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench tools
+.PHONY: help demo test check soak bench tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -22,6 +22,10 @@ check: tools ## the quick part of the tests: format, lints, unit tests and house
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --test tidy --test licences
+
+soak: tools ## the long floods (10 to 15 minutes): a million texts, a full cache, connects without end, garbage of new seeds
+	tests/tools/mysql-tree --mock >/dev/null
+	cargo test --release --locked --test e2e -- --ignored --nocapture --test-threads=1 soak_
 
 bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
 	cargo build --release --locked --bin tidegate --example bench

@@ -11,6 +11,7 @@ mod drain;
 mod fuzz;
 mod readers;
 mod step;
+mod vitals;
 
 use std::time::Duration;
 

@@ -282,6 +282,18 @@ pub fn free_port() -> u16 {
     panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }
 
+/// Processor time that a process has used so far, in user and kernel mode together. The kernel counts in steps of 10 ms.
+pub fn cpu_time(id: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
+    // Fields 14 and 15, counted behind the name, which may hold spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let used = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = used
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Whether a MySQL greeting (protocol 10) comes from the port.
 pub fn greets(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {

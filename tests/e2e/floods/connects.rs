@@ -1,16 +1,25 @@
 //! Clients that come and go as fast as they can, half-way, with wrong passwords, in silence, byte by byte, and more of them than
 //! there are connections for.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mysql_async::ChangeUserOpts;
 use mysql_async::prelude::Queryable;
 
+use super::vitals::{metric, watch};
 use super::{PATIENCE, api, app, assert_serves};
 use crate::support::raw::{After, Raw, claimed, packet, query};
 use crate::support::wire::{DEPRECATE_EOF, Wire};
 use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate, wait_until};
+
+/// What a storm may add to the proxy's memory: sixteen kilobytes of buffer and a task for each of the few clients that are there at
+/// once, the pool's idle connections, and what an allocator keeps of all that.
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
+/// Ways to come and go.
+const KINDS: usize = 8;
+/// The way with a wrong password.
+const WRONG_PASSWORD: usize = 4;
 
 /// The number in an ERR packet's payload.
 fn number(error: &[u8]) -> u16 {
@@ -42,7 +51,7 @@ fn come_and_go(gate: &Tidegate, kind: usize) {
             });
             raw.send(b"no client hello");
         }
-        4 => drop(login(gate, "wrong")),
+        WRONG_PASSWORD => drop(login(gate, "wrong")),
         // Logged in, and gone without a word; and in order.
         5 => drop(login(gate, APP_PASSWORD)),
         6 => {
@@ -70,14 +79,14 @@ fn tls_request() -> [u8; 32] {
     request
 }
 
-/// Comes and goes from several threads for as long as said; answers how often.
-fn storm(gate: &Tidegate, length: Duration) -> usize {
+/// Comes and goes from several threads for as long as said; answers how often. Each comes again as soon as it has gone.
+fn storm(length: Duration, each: &(impl Fn(usize) + Sync)) -> usize {
     let (end, count) = (Instant::now() + length, AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while Instant::now() < end {
-                    come_and_go(gate, count.fetch_add(1, Relaxed) % 8);
+                    each(count.fetch_add(1, Relaxed));
                 }
             });
         }
@@ -85,59 +94,134 @@ fn storm(gate: &Tidegate, length: Duration) -> usize {
     count.into_inner()
 }
 
-/// A storm with a good client in it, and what must be seen afterwards.
-fn weather(gate: &Tidegate, length: Duration) {
-    assert_serves(gate);
-    let (files, memory) = (gate.open_files(), gate.resident_bytes());
-    let over = AtomicBool::new(false);
-    let (count, served) = std::thread::scope(|scope| {
-        let good = scope.spawn(|| {
-            let (mut client, mut served) = (app(gate, ""), 0);
-            while !over.load(Relaxed) {
-                client.send(&query("SELECT 1"));
-                assert_eq!(client.answer(Instant::now() + PATIENCE), Ok(()));
-                served += 1;
-            }
-            served
-        });
-        let count = storm(gate, length);
-        over.store(true, Relaxed);
-        (
-            count,
-            good.join().expect("the good client is served all the time"),
-        )
-    });
-    // Idle backend connections may be kept for the next client.
-    wait_until("the files are closed again", PATIENCE, || {
-        (gate.open_files() <= files + 70).then_some(())
-    });
-    let grown = gate.resident_bytes().saturating_sub(memory);
+/// A storm with an ordinary client in it, and what must be seen afterwards; answers how many came and went.
+fn weather(
+    gate: &Tidegate,
+    server: &MySql,
+    name: &str,
+    length: Duration,
+    each: impl Fn(usize) + Sync,
+) -> usize {
+    let accepted = metric(gate, "tidegate_clients_accepted_total");
+    let backends = Backends::of(gate);
+    let (count, seen) = watch(gate, server, || storm(length, &each));
+    let now = Backends::of(gate);
     println!(
-        "storm: {count} connects in {length:?}, a good client was answered {served} times, {} files before and {} after, {} KiB more memory",
-        files,
-        gate.open_files(),
-        grown >> 10
+        "{name}: {} backend connections opened, {} used again",
+        now.opened - backends.opened,
+        now.reused - backends.reused
     );
-    assert!(grown < 48 << 20, "{grown} bytes more");
-    assert!(served > 10);
-    assert_serves(gate);
+    seen.assert_over(gate, name, count, GROWTH_BYTES_MAX);
+    let accepted = metric(gate, "tidegate_clients_accepted_total") - accepted;
+    assert!(
+        accepted >= count as u64,
+        "{accepted} of {count} were counted"
+    );
+    count
+}
+
+/// What the pool did for clients since the start.
+struct Backends {
+    opened: u64,
+    reused: u64,
+}
+
+impl Backends {
+    fn of(gate: &Tidegate) -> Backends {
+        Backends {
+            opened: metric(gate, "tidegate_pool_opened_total"),
+            reused: metric(gate, "tidegate_pool_reused_total"),
+        }
+    }
+}
+
+/// A storm of all kinds of clients; every wrong password is counted, and no session is left.
+async fn all_kinds(gate: &Tidegate, server: &MySql, length: Duration) {
+    let refused =
+        "SELECT CAST(COALESCE(SUM(count), 0) AS SIGNED) FROM errors WHERE error_number = 1045";
+    let before: Vec<(u64,)> = gate.admin(refused).await;
+    let count = weather(gate, server, "clients of all kinds", length, |n| {
+        come_and_go(gate, n % KINDS)
+    });
+    let after: Vec<(u64,)> = gate.admin(refused).await;
+    let wrong = (0..count).filter(|n| n % KINDS == WRONG_PASSWORD).count();
+    assert_eq!(after[0].0 - before[0].0, wrong as u64);
+    wait_until("no session is left", PATIENCE, || {
+        let rows = api(gate, "sessions");
+        rows.iter().all(|row| row["user"] != APP_USER).then_some(())
+    });
+}
+
+fn stormy(server: &MySql) -> Tidegate {
+    Tidegate::of(server)
+        .set("login.failures_per_source_max", "1000000")
+        .start()
 }
 
 #[tokio::test]
 async fn connects_and_disconnects_as_fast_as_they_go() {
-    let gate = Tidegate::of(MySql::shared())
-        .set("login.failures_per_source_max", "1000000")
-        .start();
-    weather(&gate, Duration::from_secs(10));
-    let refused: Vec<(u64,)> = gate
-        .admin("SELECT SUM(count) FROM errors WHERE error_number = 1045")
-        .await;
-    assert!(refused[0].0 > 10, "{refused:?}");
-    let sessions: Vec<(u64,)> = gate
-        .admin("SELECT COUNT(*) FROM sessions WHERE user = 'app'")
-        .await;
-    assert_eq!(sessions, [(0,)]);
+    let server = MySql::shared();
+    let gate = stormy(server);
+    all_kinds(&gate, server, Duration::from_secs(10)).await;
     gate.stop();
+}
+
+/// A minute of each: clients of all kinds; the greeting only; logins whose password is known; logins of which nothing is known.
+#[tokio::test]
+#[ignore = "minutes: make soak"]
+async fn soak_connects_and_disconnects_for_minutes() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let server = MySql::start(&[]);
+    let gate = stormy(&server);
+    all_kinds(&gate, &server, MINUTE).await;
+    weather(&gate, &server, "greetings", MINUTE, |n| {
+        come_and_go(&gate, n % 2)
+    });
+    let logs_in = |user: &str| {
+        let wire = Wire::login(gate.app_port, user, APP_PASSWORD, "", DEPRECATE_EOF);
+        wire.unwrap_or_else(|error| panic!("{user}: {}", String::from_utf8_lossy(&error)))
+            .quit();
+    };
+    weather(&gate, &server, "known passwords", MINUTE, |_| {
+        logs_in(APP_USER)
+    });
+    let strangers = Strangers::of(&server);
+    let opened = Backends::of(&gate).opened;
+    let count = weather(&gate, &server, "unknown passwords", MINUTE, |n| {
+        logs_in(&strangers.nth(&server, n))
+    });
+    let opened = Backends::of(&gate).opened - opened;
+    assert!(
+        opened >= count as u64,
+        "{opened} of {count} were proved by the server"
+    );
+    gate.stop();
+}
+
+/// Users that nobody knows: each logs in once before the server and the proxy forget them all.
+struct Strangers;
+
+impl Strangers {
+    const COUNT: usize = 1_000;
+
+    fn of(server: &MySql) -> Strangers {
+        let name = |n: usize| format!("'{}'@'%' IDENTIFIED BY '{APP_PASSWORD}'", Self::name(n));
+        let users: Vec<String> = (0..Self::COUNT).map(name).collect();
+        server.run(&format!("CREATE USER {}", users.join(", ")));
+        Strangers
+    }
+
+    fn name(n: usize) -> String {
+        format!("stranger{n}")
+    }
+
+    /// Who comes as number `n`.
+    fn nth(&self, server: &MySql, n: usize) -> String {
+        if n > 0 && n.is_multiple_of(Self::COUNT) {
+            server.run("FLUSH PRIVILEGES");
+        }
+        Self::name(n % Self::COUNT)
+    }
 }
 
 #[tokio::test]

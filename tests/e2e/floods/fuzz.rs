@@ -1,7 +1,7 @@
 //! Garbage at every stage of a connection, by seed: before the login, in the request for TLS, in the exchange of passwords, in every
 //! command. Whatever is sent, the connection must come to its end, the process must live, and others must be served.
 //!
-//! A failure names its case; `TIDEGATE_FUZZ_SEED` chooses another run than the usual one.
+//! A failure names its case; `TIDEGATE_FUZZ_SEED` chooses another run than the usual one; the soak begins with it.
 
 mod cases;
 
@@ -10,17 +10,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{api, assert_serves};
+use super::api;
+use super::vitals::watch;
 use crate::support::raw::{Raw, packet};
 use crate::support::tidegate::ADMIN_PASSWORD;
 use crate::support::wire::{DEPRECATE_EOF, LOCAL_FILES, MULTI_STATEMENTS, SESSION_TRACK, Wire};
-use crate::support::{MySql, Tidegate, wait_until};
+use crate::support::{MySql, Tidegate};
 use cases::Dice;
 
 /// A connection that is still open after this is a hang: far more than any limit in the configuration here.
 const HANG: Duration = Duration::from_secs(30);
 /// Commands sent on one connection after its login.
 const COMMANDS: usize = 6;
+/// What garbage may add to the proxy's memory: a few packets of 20 MB at once are the most that one connection may make it hold, and
+/// connections that got that far are few.
+const GROWTH_BYTES_MAX: u64 = 96 << 20;
 /// Connections at once.
 const LANES: usize = 4;
 /// The statements carry attributes.
@@ -140,42 +144,47 @@ fn stage(gate: &Tidegate, stage: &'static str, cases: usize, seed: u64, ends: &M
     });
 }
 
-fn fuzz(server: &MySql, size: &Size) {
+/// All stages once, by one seed; answers the memory that the proxy had when each kind of case had been there.
+fn run(gate: &Tidegate, size: &Size, seed: u64, ends: &Mutex<Ends>) -> u64 {
+    stage(gate, "commands", size.commands / 10, seed, ends);
+    let early = gate.resident_bytes();
+    stage(gate, "before login", size.before_login, seed, ends);
+    stage(gate, "commands", size.commands, seed, ends);
+    stage(gate, "admin commands", size.admin_commands, seed, ends);
+    early
+}
+
+/// Garbage by one seed after the other, starting with `first`, until `length` is over; by one at least.
+fn fuzz(server: &MySql, size: &Size, first: u64, length: Duration) {
     server.run(&format!(
         "CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"
     ));
-    let seed = std::env::var("TIDEGATE_FUZZ_SEED").ok();
-    let seed = seed
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20_261_120);
     let gate = Tidegate::of(server)
         .set("login.failures_per_source_max", "1000000")
         .set("login.handshake_ms_max", "3000")
         .set("client.packet_bytes_max", "20000000")
         .start();
-    assert_serves(&gate);
-    let (id, files, start) = (gate.id(), gate.open_files(), Instant::now());
+    let (id, start) = (gate.id(), Instant::now());
     let ends = Mutex::new(Ends::new());
-    stage(&gate, "commands", size.commands / 10, seed, &ends);
-    let early = gate.resident_bytes();
-    stage(&gate, "before login", size.before_login, seed, &ends);
-    stage(&gate, "commands", size.commands, seed, &ends);
-    stage(&gate, "admin commands", size.admin_commands, seed, &ends);
+    println!("fuzz: from seed {first} on");
+    let ((seeds, early), seen) = watch(&gate, server, || {
+        let (mut seeds, early) = (1, run(&gate, size, first, &ends));
+        while start.elapsed() < length {
+            run(&gate, size, first.wrapping_add(seeds), &ends);
+            seeds += 1;
+        }
+        (seeds, early)
+    });
     let ends = ends.into_inner().expect("no panic");
     let done: usize = ends.values().flat_map(BTreeMap::values).sum();
     let grown = gate.resident_bytes().saturating_sub(early);
     println!(
-        "fuzz: {done} cases of seed {seed} in {:.1} s, {} KiB more memory; last errors {ends:?}",
-        start.elapsed().as_secs_f64(),
+        "fuzz: {seeds} seeds from {first} on, {} KiB more memory since the first cases; last errors {ends:?}",
         grown >> 10
     );
     assert!(done >= size.before_login + size.commands, "{done} cases");
     assert!(gate.runs() && gate.id() == id);
-    assert_serves(&gate);
     assert!(grown < 32 << 20, "{grown} bytes more");
-    wait_until("the files are closed again", HANG, || {
-        (gate.open_files() <= files + 70).then_some(())
-    });
     let errors = api(&gate, "errors?limit=1000");
     for number in [1045, 1153, 1156, 1835] {
         assert!(
@@ -183,17 +192,32 @@ fn fuzz(server: &MySql, size: &Size) {
             "{number} was not counted: {errors:?}"
         );
     }
+    seen.assert_over(&gate, "fuzz", done, GROWTH_BYTES_MAX);
     gate.stop();
 }
 
+/// The seed that the environment asks for.
+fn chosen_seed() -> Option<u64> {
+    std::env::var("TIDEGATE_FUZZ_SEED").ok()?.parse().ok()
+}
+
+const USUAL: Size = Size {
+    before_login: 8_000,
+    commands: 11_000,
+    admin_commands: 1_500,
+};
+
 #[test]
 fn garbage_ends_only_its_own_connection() {
-    fuzz(
-        MySql::shared(),
-        &Size {
-            before_login: 8_000,
-            commands: 11_000,
-            admin_commands: 1_500,
-        },
-    );
+    let seed = chosen_seed().unwrap_or(20_261_120);
+    fuzz(MySql::shared(), &USUAL, seed, Duration::ZERO);
+}
+
+/// Seeds that nobody has tried yet.
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_garbage_of_many_seeds() {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    let seed = chosen_seed().unwrap_or(now.as_secs() << 16);
+    fuzz(&MySql::start(&[]), &USUAL, seed, Duration::from_secs(180));
 }
