@@ -26,8 +26,8 @@ struct Size {
 
 impl Size {
     /// What all of it may add to the memory that the proxy had before. For each of `digests_max`: a statement of 4 KiB in the
-    /// process's cache and one in the worker's; a row of statistics and a half (those on their way to `_other`) of 2 KiB; and
-    /// as much as that row again for names, keys and what the allocator cannot use. The rest is room for connections.
+    /// process's cache, one in the worker's, and a row of statistics of 3 KiB; half as much again for what the allocator cannot
+    /// use. The rest is room for connections.
     fn growth_bytes_max(&self) -> u64 {
         self.digests_max * 16 * 1024 + (16 << 20)
     }

@@ -20,6 +20,9 @@ use cases::Dice;
 
 /// A connection that is still open after this is a hang: far more than any limit in the configuration here.
 const HANG: Duration = Duration::from_secs(30);
+/// A statement that was executed with a cursor and then without one is answered by MySQL 9.7 with an OK packet where the rows should
+/// be. On the wire that is a row, so everybody waits for more, with or without a proxy; this limit is what ends it.
+const SILENCE_MS_MAX: u64 = 5_000;
 /// Commands sent on one connection after its login.
 const COMMANDS: usize = 6;
 /// What garbage may add to the proxy's memory: a few packets of 20 MB at once are the most that one connection may make it hold, and
@@ -163,6 +166,7 @@ fn fuzz(server: &MySql, size: &Size, first: u64, length: Duration) {
         .set("login.failures_per_source_max", "1000000")
         .set("login.handshake_ms_max", "3000")
         .set("client.packet_bytes_max", "20000000")
+        .set("backend.silence_ms_max", &SILENCE_MS_MAX.to_string())
         .start();
     let (id, start) = (gate.id(), Instant::now());
     let ends = Mutex::new(Ends::new());
