@@ -108,6 +108,7 @@ impl Admin {
         let shared = Arc::new(Shared {
             conversation: conversation.into(),
             reply: Reply::default().into(),
+            closed: tokio::sync::Notify::new(),
         });
         let (near, far) = tokio::io::duplex(front::PIPE_BYTES);
         self.runtime.spawn(async move {

@@ -241,7 +241,7 @@ impl Front {
                     self.bound.remove(&id);
                     // Here and not when opensrv comes to it: the next command may ask for the statement before that.
                     self.shared.conversation.lock().await.close(id);
-                    self.send(Command::StmtClose, &id.to_le_bytes()).await?;
+                    self.close(id).await?;
                 }
                 Ok(())
             }
@@ -438,6 +438,17 @@ impl Front {
             .write_all(&packet)
             .await
             .map_err(|_| End::Backend.into())
+    }
+
+    /// Has opensrv forget a statement. Waits until it has: when two commands lie in its pipe at once, opensrv 0.7 gives the memory
+    /// of the first back before it has read it, and answers what it finds there instead.
+    async fn close(&mut self, id: u32) -> Result<(), Refusal> {
+        self.send(Command::StmtClose, &id.to_le_bytes()).await?;
+        tokio::select! {
+            () = self.shared.closed.notified() => Ok(()),
+            // Nothing can come here but the end.
+            _ = self.responses.fill(&mut self.inner) => Err(End::Backend.into()),
+        }
     }
 
     /// Sends a command to opensrv and its response to the client.

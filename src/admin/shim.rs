@@ -12,7 +12,7 @@ use opensrv_mysql::{
 };
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::conversation::{Conversation, Outcome};
 use super::engine::{ResultColumn, ResultSet};
@@ -35,6 +35,8 @@ pub struct Shared {
     pub conversation: AsyncMutex<Conversation>,
     /// For the response on its way.
     pub reply: Mutex<Reply>,
+    /// opensrv has taken a COM_STMT_CLOSE, which has no response.
+    pub closed: Notify,
 }
 
 /// The opensrv side.
@@ -169,7 +171,8 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Shim {
     where
         W: 'async_trait,
     {
-        // The front has done it.
+        // The front has done it, and waits to hear that nothing of this command is left in the pipe.
+        self.0.closed.notify_one();
     }
 
     async fn on_query<'a>(

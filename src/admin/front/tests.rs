@@ -304,6 +304,27 @@ async fn prepared_statements_in_every_set_of_capabilities() {
 }
 
 #[tokio::test]
+async fn a_command_right_behind_one_without_an_answer_gets_its_own() {
+    let mut client = client(FLAGS[1]);
+    let mut id = client.prepare("SELECT ?, 0").await.0;
+    for round in 1..100 {
+        // Both in one write, as a client does that need not wait.
+        let text = format!("SELECT ?, {round}");
+        let mut both = Vec::new();
+        for (command, body) in [
+            (Command::StmtClose, &id.to_le_bytes()[..]),
+            (Command::StmtPrepare, text.as_bytes()),
+        ] {
+            let payload = [&[command.byte()], body].concat();
+            write_packet(&mut both, &mut 0, &payload);
+        }
+        client.pipe.write_all(&both).await.unwrap();
+        let (_, summary) = client.receive(Expect::Prepare).await;
+        id = summary.prepared.expect("an answer to PREPARE").statement_id;
+    }
+}
+
+#[tokio::test]
 async fn long_data_is_kept_reset_and_bounded() {
     let flags = FLAGS[1];
     let mut client = client(flags);
@@ -480,6 +501,7 @@ async fn the_end_of_opensrv_is_an_error_to_the_client() {
     let shared = Arc::new(Shared {
         conversation: conversation.into(),
         reply: Reply::default().into(),
+        closed: tokio::sync::Notify::new(),
     });
     let (pipe, outer) = tokio::io::duplex(PIPE_BYTES);
     let (inner, mut far) = tokio::io::duplex(PIPE_BYTES);
