@@ -117,7 +117,7 @@ impl Seen {
             self.slowest
         );
         assert!(grown < growth_bytes_max, "{name}: {grown} bytes more");
-        assert!(self.served > 10, "{name}: {} answers", self.served);
+        assert!(self.served > 0, "{name}: the ordinary client had no turn");
         let files = wait_until("the files are closed again", PATIENCE, || {
             Some(files_in_use(gate)).filter(|files| *files <= self.files + FILES_OF_ITS_OWN)
         });
