@@ -77,11 +77,9 @@ fn table(server: &MySql, rows: usize) -> String {
     schema
 }
 
-async fn flood(size: &Size) {
-    // A server of its own: what other tests leave on a shared one (an open transaction, an engine) would keep the cache shut.
-    let server = MySql::start(&[]);
-    let schema = table(&server, size.rows);
-    let gate = Tidegate::of(&server)
+async fn flood(server: &MySql, size: &Size) {
+    let schema = table(server, size.rows);
+    let gate = Tidegate::of(server)
         .set("cache.bytes_max", &size.bytes_max.to_string())
         // On a busy machine the gate is late more often than not, and then nothing would be filed.
         .set("cache.gate_wait_ms_max", "1000")
@@ -91,7 +89,7 @@ async fn flood(size: &Size) {
         (api(&gate, "binlog")[0]["state"] == "running").then_some(())
     });
     let start = Instant::now();
-    let ((rounds, first), seen) = watch(&gate, &server, || {
+    let ((rounds, first), seen) = watch(&gate, server, || {
         read_all_rows(&gate, &schema, size.rows, 0);
         let (first, mut round) = (gate.resident_bytes(), 1);
         let mut written = 0;
@@ -150,23 +148,23 @@ async fn assert_bounded(gate: &Tidegate, size: &Size) {
 
 #[tokio::test]
 async fn results_without_end_stay_within_the_room_for_them() {
-    flood(&Size {
+    let size = Size {
         rows: 3_000,
         bytes_max: 2 << 20,
         length: Duration::ZERO,
         writes: false,
-    })
-    .await;
+    };
+    flood(MySql::shared(), &size).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes: make soak"]
 async fn soak_results_without_end_for_minutes() {
-    flood(&Size {
+    let size = Size {
         rows: 40_000,
         bytes_max: 48 << 20,
         length: Duration::from_secs(120),
         writes: true,
-    })
-    .await;
+    };
+    flood(&MySql::start(&[]), &size).await;
 }
