@@ -311,7 +311,6 @@ impl Session {
         let (backend, nonce) =
             login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
         (self.backend, self.nonce) = (backend, nonce);
-        login::send_login_ok(&mut self.client, &self.backend).await?;
         self.state = fresh_state(
             &self.worker,
             self.entrance,
@@ -326,6 +325,7 @@ impl Session {
         self.admin = None;
         self.observer
             .set_account(&self.worker, &account, &self.backend);
-        Ok(())
+        // Last: who has heard it finds the new account everywhere.
+        login::send_login_ok(&mut self.client, &self.backend).await
     }
 }

@@ -448,13 +448,13 @@ async fn find_connection(
     if proven && std::str::from_utf8(claim.user).is_ok() {
         let key = ConnectionKey::new(user.clone(), client.capabilities, claim.schema.is_empty());
         while let Some(mut idle) = rooms.pool.take_idle(&key, worker.id) {
-            if idle.grants != rooms.grant_epoch() {
+            if !rooms.is_login_current(&idle).await {
                 continue;
             }
             let taken = take_over(&mut idle, client, claim);
             match tokio::time::timeout(rooms.target.connect_max, taken).await {
-                Ok(Ok(())) => return Ok(idle),
-                Ok(Err(ExchangeError::Refused { .. })) | Err(_) => break,
+                Ok(Ok(true)) => return Ok(idle),
+                Ok(Ok(false) | Err(ExchangeError::Refused { .. })) | Err(_) => break,
                 Ok(Err(error)) => tracing::debug!(%error, "an idle backend connection was broken"),
             }
         }
@@ -470,14 +470,22 @@ async fn find_connection(
     Ok(backend)
 }
 
-/// Brings a reset connection into the state that a login of this client would have given.
+/// A row if the server runs something at each login.
+const HAS_INIT_CONNECT: &[u8] = b"SELECT 1 FROM DUAL WHERE @@GLOBAL.init_connect <> ''";
+
+/// Brings a reset connection into the state that a login of this client would have given. False: only a login can do that, because
+/// the server runs statements of its own at each.
 async fn take_over(
     backend: &mut ServerConnection,
     client: &Client,
     claim: &Claim<'_>,
-) -> Result<(), ExchangeError> {
+) -> Result<bool, ExchangeError> {
     // What was said at the first client's login is not this one's.
     backend.login_ok.clear();
+    let asked = backend.query(HAS_INIT_CONNECT, |_| Ok(())).await?;
+    if asked.rows > 0 {
+        return Ok(false);
+    }
     let collation = mysql_common::collations::Collation::resolve(
         mysql_common::collations::CollationId::from(client.collation),
     );
@@ -490,7 +498,7 @@ async fn take_over(
     if !claim.schema.is_empty() {
         backend.use_schema(claim.schema).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Logs an administrator in: the one account of `[admin]`.

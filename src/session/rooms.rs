@@ -1,7 +1,7 @@
 //! The handles a session works with: every room it may use, built once by the server. Holds next to no state of its own.
 
 use super::throttle::Throttle;
-use super::verifiers::Verifiers;
+use super::verifiers::{AGE_MAX_UNTOLD, Verifiers};
 use crate::admin::Admin;
 use crate::analytics::Analytics;
 use crate::backend::connection::{ServerConnection, ServerFacts};
@@ -28,6 +28,9 @@ use tokio_rustls::TlsAcceptor;
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
 /// a KILL must know whose id it was given.
 const SESSION_IDS_FROM: u32 = 1 << 30;
+
+/// Longest wait of a login for the log to tell of changed grants; then the backend checks the login.
+const GRANTS_MAX: Duration = Duration::from_millis(250);
 
 /// Longest wait for the reset of a connection that a client has left.
 const RESET_MAX: Duration = Duration::from_secs(5);
@@ -115,6 +118,20 @@ impl Rooms {
             .available()
             .ok()
             .map(|()| self.binlog.grant_epoch())
+    }
+
+    /// Whether the login of an idle connection is what a login now would be: no account and no grant changed since, whatever anybody
+    /// was told of before this call. Global privileges and default roles stick to a login.
+    pub async fn is_login_current(&self, connection: &ServerConnection) -> bool {
+        let Some(then) = connection.grants else {
+            // Nobody tells us: as long as a password counts.
+            return self.grant_epoch().is_none() && connection.age() < AGE_MAX_UNTOLD;
+        };
+        let Ok(told) = self.binlog.barrier().await else {
+            return false;
+        };
+        let deadline = tokio::time::Instant::now() + GRANTS_MAX;
+        self.binlog.wait_processed(told, deadline).await && self.grant_epoch() == Some(then)
     }
 
     /// Resets a connection that a client has left and gives it to the pool; closes it if that fails.

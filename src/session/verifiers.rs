@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const USERS_MAX: usize = 10_000;
 
 /// Without a binary log that tells of changed accounts, a login is checked with the server again after this time.
-const AGE_MAX_UNTOLD: Duration = Duration::from_secs(60);
+pub const AGE_MAX_UNTOLD: Duration = Duration::from_secs(60);
 
 struct Known {
     verifier: Verifier,

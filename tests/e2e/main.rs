@@ -14,6 +14,7 @@ mod floods;
 mod freshness;
 mod harness;
 mod history;
+mod identity;
 mod kills;
 mod long_executions;
 mod other_server;
