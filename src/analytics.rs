@@ -17,6 +17,7 @@ pub mod event;
 mod export;
 pub mod histogram;
 pub mod history;
+pub mod isolation;
 pub mod names;
 pub mod parts;
 pub mod pool;

@@ -266,7 +266,10 @@ impl Session {
         } = opened;
         let lex_base = lex_base(&client, &backend);
         let is_administrator = is_administrator(&worker, &account);
-        let observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
+        let mut observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
+        if entrance == Entrance::App {
+            observer.begins_with(worker.rooms.defaults.present().as_ref());
+        }
         Self {
             state,
             machine: ResponseMachine::new(Expect::Simple, backend.capabilities),

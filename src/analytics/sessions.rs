@@ -104,6 +104,8 @@ pub struct LiveTransaction {
     pub busy_us: Counter,
     /// Rows it changed.
     pub affected_rows: Counter,
+    /// Its isolation level by number, see `isolation::number`.
+    pub isolation: Counter,
 }
 
 impl SessionInfo {

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::counter::Clock;
 use super::event::Identity;
+use super::isolation::{self, Isolation, Level};
 use super::names::Name;
 use super::recorder::Recorder;
 use super::sessions::LiveTransaction;
@@ -123,8 +124,10 @@ pub struct StatementEnd<'a> {
     pub digest: u128,
     /// Who ran it.
     pub identity: &'a Identity,
-    /// The isolation level, when the session knows it.
-    pub isolation: Option<&'static str>,
+    /// Whether it may have set the isolation level without our reading how.
+    pub forgets_isolation: bool,
+    /// Whether it read or wrote a table: such a statement is a transaction.
+    pub touches_tables: bool,
 }
 
 /// A transaction that has ended. Times in microseconds.
@@ -169,7 +172,7 @@ struct Open {
     statements: u64,
     affected_rows: u64,
     read_only: bool,
-    isolation: Option<&'static str>,
+    isolation: Level,
     last_digest: u128,
 }
 
@@ -178,6 +181,7 @@ struct Open {
 pub struct TransactionTracker {
     session: u64,
     clock: Clock,
+    isolation: Isolation,
     open: Option<Open>,
 }
 
@@ -191,8 +195,14 @@ impl TransactionTracker {
         Self {
             session,
             clock,
+            isolation: Isolation::default(),
             open: None,
         }
+    }
+
+    /// The isolation levels of the session, to be told of what sets them.
+    pub fn isolation(&mut self) -> &mut Isolation {
+        &mut self.isolation
     }
 
     /// Whether a transaction is open.
@@ -218,19 +228,29 @@ impl TransactionTracker {
             self.close(Outcome::Committed, end.identity, recorder);
         }
         if self.open.is_none() && (is_open || was_open) {
-            self.open = Some(Open::begin(end.started));
+            self.open = Some(Open::begin(end.started, self.isolation.begin()));
         }
         if let Some(open) = &mut self.open {
             open.take(end);
         }
         if was_open && (!is_open || (restarted && end.boundary != Boundary::Begin)) {
+            let level = self.open.as_ref().and_then(|open| open.isolation);
             self.close(outcome_of(end), end.identity, recorder);
             if is_open {
-                self.open = Some(Open::begin(end.ended));
+                // AND CHAIN: with the characteristics of the one before.
+                self.open = Some(Open::begin(end.ended, level));
             }
         }
-        if !was_open && !is_open && end.error.is_none() && end.affected_rows > 0 {
-            recorder.autocommit();
+        if !was_open && !is_open && end.error.is_none() {
+            if end.touches_tables {
+                self.isolation.begin();
+            }
+            if end.affected_rows > 0 {
+                recorder.autocommit();
+            }
+        }
+        if end.forgets_isolation {
+            self.isolation.forget();
         }
         self.show(live);
     }
@@ -274,12 +294,13 @@ impl TransactionTracker {
         live.statements.set(open.statements);
         live.busy_us.set(open.busy_us);
         live.affected_rows.set(open.affected_rows);
+        live.isolation.set(isolation::number(open.isolation));
         live.started_ms.set(self.clock.unix_ms(open.began));
     }
 }
 
 impl Open {
-    fn begin(at: Instant) -> Self {
+    fn begin(at: Instant, isolation: Level) -> Self {
         Self {
             began: at,
             last_ended: at,
@@ -288,7 +309,7 @@ impl Open {
             statements: 0,
             affected_rows: 0,
             read_only: false,
-            isolation: None,
+            isolation,
             last_digest: 0,
         }
     }
@@ -300,7 +321,6 @@ impl Open {
         self.statements += 1;
         self.affected_rows += end.affected_rows;
         self.read_only |= end.error.is_none() && end.status & STATUS_IN_TRANS_READONLY != 0;
-        self.isolation = end.isolation.or(self.isolation);
         self.last_digest = end.digest;
     }
 }

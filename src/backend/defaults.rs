@@ -21,6 +21,8 @@ pub struct Globals {
     pub init_connect: String,
     /// How texts are read (`@@GLOBAL.sql_mode`).
     pub sql_mode: String,
+    /// The isolation level (`@@GLOBAL.transaction_isolation`, in MariaDB before 11.1 `tx_isolation`).
+    pub isolation: String,
 }
 
 /// The last look; share it as `Arc<Defaults>`, ask it from any runtime.
@@ -53,18 +55,14 @@ impl Defaults {
     }
 
     async fn look(&self) {
-        let sql = "SELECT @@GLOBAL.init_connect, @@GLOBAL.sql_mode";
-        let found = self.control.query_first::<(String, String)>(sql).await;
-        if let Err(error) = &found {
-            tracing::debug!(%error, "the server's defaults cannot be asked");
-        }
-        let known = found
-            .ok()
-            .flatten()
-            .map(|(init_connect, sql_mode)| Globals {
-                init_connect,
-                sql_mode,
-            });
+        let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('init_connect', 'sql_mode', 'transaction_isolation', 'tx_isolation')";
+        let known = match self.control.query::<(String, String)>(sql).await {
+            Ok(found) => globals(found),
+            Err(error) => {
+                tracing::debug!(%error, "the server's defaults cannot be asked");
+                None
+            }
+        };
         self.known.send_replace(known);
     }
 
@@ -83,5 +81,39 @@ impl Defaults {
         self.wanted.notify_one();
         let found = tokio::time::timeout(KNOWN_MAX, looks.wait_for(Option::is_some)).await;
         found.ok()?.ok()?.clone()
+    }
+}
+
+/// From names and values; `None` when one that a session depends on is missing.
+fn globals(found: Vec<(String, String)>) -> Option<Globals> {
+    let get = |name: &str| {
+        let row = found.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
+        row.map(|(_, value)| value.clone())
+    };
+    Some(Globals {
+        init_connect: get("init_connect")?,
+        sql_mode: get("sql_mode")?,
+        isolation: get("transaction_isolation")
+            .or_else(|| get("tx_isolation"))
+            .unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_unknown() {
+        let row = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let (init, mode) = (row("init_connect", ""), row("sql_mode", "ANSI"));
+        assert_eq!(globals(vec![init.clone()]), None);
+        let old = vec![
+            init.clone(),
+            mode.clone(),
+            row("tx_isolation", "SERIALIZABLE"),
+        ];
+        assert_eq!(globals(old).unwrap().isolation, "SERIALIZABLE");
+        assert_eq!(globals(vec![init, mode]).unwrap().isolation, "");
     }
 }

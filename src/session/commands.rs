@@ -252,6 +252,8 @@ impl Session {
             };
             self.prepared.clear();
             self.prepared_bytes = 0;
+            self.observer
+                .begins_with(self.worker.rooms.defaults.present().as_ref());
         }
         Ok(())
     }
@@ -325,6 +327,8 @@ impl Session {
         self.admin = None;
         self.observer
             .set_account(&self.worker, &account, &self.backend);
+        self.observer
+            .begins_with(self.worker.rooms.defaults.present().as_ref());
         // Last: who has heard it finds the new account everywhere.
         login::send_login_ok(&mut self.client, &self.backend).await
     }

@@ -7,14 +7,17 @@ use super::listener::Entrance;
 use super::login::Account;
 use super::relay::Timing;
 use super::worker::Worker;
+use crate::analytics::isolation::Isolation;
 use crate::analytics::{
     Boundary, Digest, Identity, Kill, QueryEvent, ServedBy, SessionGuard, SessionState,
     StatementEnd, TransactionTracker, app_name,
 };
 use crate::backend::connection::ServerConnection;
+use crate::backend::defaults::Globals;
 use crate::protocol::relay::Summary;
 use crate::router::reason::Reason;
-use crate::sql::Statement;
+use crate::sql::session_statement::Assignment;
+use crate::sql::{Kind, Statement};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,6 +106,24 @@ impl Observer {
     /// Waits until somebody wants something of this session.
     pub async fn woken(&self) {
         self.guard.info().kill_requested().await;
+    }
+
+    /// The session begins, or begins anew, with the server's default isolation level.
+    pub fn begins_with(&mut self, globals: Option<&Globals>) {
+        let global = globals
+            .filter(|globals| globals.init_connect.is_empty())
+            .map(|globals| globals.isolation.as_str());
+        *self.transaction.isolation() = Isolation::new(global);
+    }
+
+    /// The server has done a SET.
+    pub fn assigned(&mut self, assignments: &[Assignment]) {
+        self.transaction.isolation().assigned(assignments);
+    }
+
+    /// The server has done a SET that was not read.
+    pub fn assigned_unread(&mut self) {
+        self.transaction.isolation().forget();
     }
 
     /// The default schema changed.
@@ -216,7 +237,8 @@ impl Observer {
             affected_rows: summary.affected_rows,
             digest: digest.id,
             identity: &self.identity,
-            isolation: None,
+            forgets_isolation: statement.is_none_or(may_set_anything),
+            touches_tables: statement.is_some_and(|s| !s.reads.is_empty() || !s.writes.is_empty()),
         };
         self.transaction
             .observe(&end, &info.transaction, &worker.recorder);
@@ -233,6 +255,15 @@ impl Observer {
 /// Whole microseconds.
 pub fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Whether a statement may set variables in a way that its text does not show.
+fn may_set_anything(statement: &Statement) -> bool {
+    let unread = statement.opaque.is_some() && statement.effects.any();
+    let runs_others = matches!(statement.kind, Kind::Multi | Kind::Call | Kind::Execute);
+    // A function that we do not know may be one that was written for it.
+    let function = statement.effects.env && !matches!(statement.kind, Kind::Set | Kind::Use);
+    unread || runs_others || function
 }
 
 /// What a statement means to a transaction that is open.

@@ -441,6 +441,7 @@ impl Session {
         if statement.is_some_and(|s| matches!(s.kind, Kind::Set | Kind::Use)) {
             // What it sets may stand in its parameters.
             self.state.inexact.get_or_insert("prepared_set");
+            self.observer.assigned_unread();
             self.state.reusable = false;
         }
         Ok(backend_us)

@@ -56,7 +56,7 @@ impl Session {
             let victim = Victim { query, backend_id };
             return self.kill(victim, length, statement, timing).await;
         }
-        let afterwards = afterwards(parsed);
+        let afterwards = afterwards(&parsed);
         if afterwards.unlogged == Some(true) {
             // Before it takes effect, not after.
             self.set_unlogged(true);
@@ -70,6 +70,12 @@ impl Session {
         self.state.next_transaction_set |= afterwards.next_transaction;
         if let Some(why) = afterwards.unreadable {
             self.state.inexact.get_or_insert(why);
+        }
+        match &parsed {
+            SessionStatement::Set(set) if self.last_ok => self.observer.assigned(set),
+            SessionStatement::Set(_) | SessionStatement::Use(_) | SessionStatement::Kill { .. } => {
+            }
+            _ => self.observer.assigned_unread(),
         }
         if let Some(schema) = afterwards.schema.filter(|_| self.last_ok) {
             self.schema_changed(schema.into());
@@ -181,10 +187,10 @@ pub(super) fn mentions_log_switch(text: &[u8]) -> bool {
         .any(|word| word.eq_ignore_ascii_case(b"log_bin"))
 }
 
-fn afterwards(parsed: SessionStatement) -> Afterwards {
+fn afterwards(parsed: &SessionStatement) -> Afterwards {
     let mut after = Afterwards::default();
     match parsed {
-        SessionStatement::Use(schema) => after.schema = Some(schema),
+        SessionStatement::Use(schema) => after.schema = Some(schema.clone()),
         // KILL with an id of the server's own: nothing of this session changes.
         SessionStatement::Kill { .. } => {}
         SessionStatement::Set(assignments) => assignments
@@ -205,15 +211,6 @@ fn note_assignment(after: &mut Afterwards, assignment: &Assignment) {
             after.next_transaction = true;
         }
         SetTarget::Variable(Scope::NextTransaction, _) => after.next_transaction = true,
-        // `SET @@transaction_isolation = ..` without a scope means the next transaction; with one it does no harm to think so.
-        SetTarget::Variable(_, name)
-            if matches!(
-                name.as_str(),
-                "transaction_isolation" | "transaction_read_only" | "tx_isolation" | "tx_read_only"
-            ) =>
-        {
-            after.next_transaction = true;
-        }
         SetTarget::Variable(_, name) if name == "sql_log_bin" => {
             let on = match &assignment.value {
                 SetValue::Default => true,

@@ -21,6 +21,7 @@ mod other_server;
 mod probe;
 mod sessions;
 mod strict;
+mod transactions;
 mod views_build;
 mod views_exact;
 mod views_life;

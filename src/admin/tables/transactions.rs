@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
 use crate::admin::sources::RowsFn;
 use crate::admin::value::{Row, Value};
-use crate::analytics::{Analytics, SessionInfo, TransactionRecord};
+use crate::analytics::{Analytics, SessionInfo, TransactionRecord, isolation};
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -34,7 +34,7 @@ pub static TABLE: Table = Table {
         column(
             "isolation",
             Type::Varchar(20),
-            "Isolation level; NULL when it is not known.",
+            "Isolation level by the server's default and the session's SET statements; NULL when it is not known.",
         ),
         column(
             "read_only",
@@ -98,7 +98,7 @@ fn open(session: &SessionInfo, now_ms: u64) -> Option<Row> {
         identity.schema.text().into(),
         "open".into(),
         Value::Null,
-        Value::Null,
+        isolation::of_number(session.transaction.isolation.get()).into(),
         Value::Null,
         session.transaction.statements.get().into(),
         session.transaction.affected_rows.get().into(),

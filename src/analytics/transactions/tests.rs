@@ -47,7 +47,8 @@ impl Script {
             affected_rows,
             digest: 5,
             identity: &identity,
-            isolation: None,
+            forgets_isolation: false,
+            touches_tables: boundary == Boundary::None,
         };
         self.tracker.observe(&end, &self.live, &self.recorder);
         self

@@ -53,7 +53,7 @@ pub enum Scope {
     Persist,
     /// Only after a restart.
     PersistOnly,
-    /// SET TRANSACTION without a scope: the next transaction only.
+    /// SET TRANSACTION, or `@@transaction_isolation`, without a scope: the next transaction only.
     NextTransaction,
 }
 
@@ -72,6 +72,17 @@ pub enum SetValue {
     Null,
     /// Anything else: only the server can say.
     Expression,
+}
+
+/// The scope of `SET @@name = ..` with none written: the session, but for the characteristics of a transaction
+/// (MySQL manual, "SET TRANSACTION Statement").
+fn scope_of(name: &str) -> Scope {
+    match name {
+        "transaction_isolation" | "transaction_read_only" | "tx_isolation" | "tx_read_only" => {
+            Scope::NextTransaction
+        }
+        _ => Scope::Session,
+    }
 }
 
 impl Reader<'_> {
@@ -198,7 +209,8 @@ impl Reader<'_> {
             if own.is_some() && !self.take_kind(TokenKind::Dot) {
                 return None;
             }
-            SetTarget::Variable(own.unwrap_or(Scope::Session), self.variable_name()?)
+            let name = self.variable_name()?;
+            SetTarget::Variable(own.unwrap_or_else(|| scope_of(&name)), name)
         } else if self.words.kind(self.at) == TokenKind::At {
             SetTarget::User(self.user_variable()?)
         } else {

@@ -112,7 +112,7 @@ fn set_transaction_keeps_its_scope() {
     );
     check(
         "SET @@transaction_isolation = 'SERIALIZABLE'",
-        r#"Variable(Session, "transaction_isolation") <- Text([83, 69, 82, 73, 65, 76, 73, 90, 65, 66, 76, 69]) ['SERIALIZABLE']"#,
+        r#"Variable(NextTransaction, "transaction_isolation") <- Text([83, 69, 82, 73, 65, 76, 73, 90, 65, 66, 76, 69]) ['SERIALIZABLE']"#,
     );
 }
 
