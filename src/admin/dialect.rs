@@ -8,6 +8,9 @@ use super::lexer::{Kind, Token};
 use super::time::Unit;
 use super::value::Value;
 
+/// Functions of odd grammar inside each other; a statement with more would use up the stack, and with it the program.
+const DEPTH_MAX: usize = 100;
+
 /// A statement in SQLite's dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewritten {
@@ -33,6 +36,7 @@ pub fn rewrite(text: &str, tokens: &[Token], context: &Context) -> Result<Rewrit
         out: String::with_capacity(text.len() + 64),
         spans: vec![(0, 0); tokens.len()],
         interval: None,
+        depth: 0,
     };
     rewriter.range(0, tokens.len())?;
     let parameters = tokens.iter().filter(|t| t.kind == Kind::Parameter).count();
@@ -73,6 +77,8 @@ struct Rewriter<'a> {
     spans: Vec<(usize, usize)>,
     /// Last token of the latest `x + INTERVAL ..` and where its output begins.
     interval: Option<(usize, usize)>,
+    /// Ranges that the one in hand stands in.
+    depth: usize,
 }
 
 /// Words of a SELECT that say nothing here.
@@ -145,6 +151,17 @@ impl Rewriter<'_> {
     }
 
     fn range(&mut self, from: usize, to: usize) -> Result<(), Error> {
+        if self.depth >= DEPTH_MAX {
+            let text = format!("more than {DEPTH_MAX} functions inside each other");
+            return Err(Error::Syntax(text));
+        }
+        self.depth += 1;
+        let done = self.tokens_of(from, to);
+        self.depth -= 1;
+        done
+    }
+
+    fn tokens_of(&mut self, from: usize, to: usize) -> Result<(), Error> {
         let mut at = from;
         while at < to {
             self.gap(at);

@@ -12,6 +12,8 @@ use crate::support::mysql::{Flavour, Launchers};
 use crate::support::tidegate::ADMIN_PASSWORD;
 use crate::support::{MySql, Tidegate, process, wait_until};
 
+mod deep;
+
 /// Runs statements, one a line, and goes on after errors.
 fn client(gate: &Tidegate, flavour: Flavour, statements: &[&str]) -> Output {
     let script = process::new_folder("admin").join("script.sql");
