@@ -4,6 +4,7 @@
 //! A statement goes `lexer` -> `statement` (what it is) -> `dialect` (MySQL to SQLite) -> `engine` (SQLite on its own thread).
 //! On the wire: session -> pipe -> `front` (checks every command) -> opensrv-mysql -> `shim` -> `conversation`.
 
+pub mod bounds;
 pub mod catalog;
 pub mod context;
 pub mod conversation;

@@ -122,6 +122,8 @@ pub struct Status {
     pub state: State,
     /// Why it is not on; empty when it is.
     pub reason: String,
+    /// Whether it was opened and may be read.
+    pub is_readable: bool,
     /// Its size in bytes, without its log of changes.
     pub bytes: u64,
     /// Minutes kept.
@@ -147,6 +149,8 @@ pub struct Wanted {
     pub to: u64,
     /// At most so many rows: the newest.
     pub rows_max: usize,
+    /// Longest time for it.
+    pub wait_max: Duration,
 }
 
 /// What the threads share.
@@ -223,15 +227,16 @@ impl Store {
         }
     }
 
-    /// Rows by minute, newest minute first. None while the file is not open. Takes as long as the disk does.
-    pub fn read(&self, wanted: Wanted) -> Vec<(u64, Row)> {
-        if !matches!(self.shared.status.lock().state, State::On | State::Failing) {
-            return Vec::new();
+    /// Rows by minute, newest minute first. No rows while the file was never open. Waits for the disk.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not in time. Counted, too.
+    pub fn read(&self, wanted: Wanted) -> Result<Vec<(u64, Row)>, StoreError> {
+        if !self.shared.status.lock().is_readable {
+            return Ok(Vec::new());
         }
-        reader::read(&self.settings.path, wanted).unwrap_or_else(|error| {
+        reader::read(&self.settings.path, wanted).inspect_err(|_| {
             self.shared.unread.fetch_add(1, Relaxed);
-            tracing::warn!(path = %self.settings.path.display(), %error, "history cannot be read");
-            Vec::new()
         })
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::bounds::Bounds;
 use super::information_schema;
 use super::sources::Sources;
 use super::tables;
@@ -171,6 +172,19 @@ pub static TABLES: &[&Table] = &[
     &tables::schema::TABLES_TABLE,
     &tables::schema::COLUMNS_TABLE,
 ];
+
+/// A table that is too long to be read whole.
+pub struct Bounded {
+    /// The table.
+    pub table: &'static Table,
+    /// Place of the column that bounds it: a moment.
+    pub column: usize,
+    /// Reads the rows within bounds: all of them, or the newest as far as admin.rows_max reaches. The error says why not.
+    pub rows: fn(&Sources, Bounds) -> Result<Rows, String>,
+}
+
+/// Tables of which only what a WHERE asks for is read.
+pub static BOUNDED: &[Bounded] = &[tables::query_history::BOUNDED];
 
 /// Every table of both schemas.
 pub fn all() -> impl Iterator<Item = &'static Table> {

@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use crate::analytics::Analytics;
 
+use super::bounds::Bounds;
 use super::tables;
 use super::value::Row;
 
 /// Reads the rows of one table at this moment. Called on the engine's own thread; may lock briefly, must not wait.
 pub type RowsFn = Arc<dyn Fn() -> Vec<Row> + Send + Sync>;
+
+/// The same for rows within bounds, from a file: it may wait for the disk, and says why when it cannot read.
+pub type BoundedRowsFn = Arc<dyn Fn(Bounds) -> Result<Vec<Row>, String> + Send + Sync>;
 
 /// One rows function per table of our own that shows another room's state.
 /// `admin::tables::<table>` has the function that makes one from the owning room's handle.
@@ -22,7 +26,7 @@ pub struct Sources {
     /// Rows of `queries`.
     pub queries: RowsFn,
     /// Rows of `query_history`.
-    pub query_history: RowsFn,
+    pub query_history: BoundedRowsFn,
     /// Rows of `slow_queries`.
     pub slow_queries: RowsFn,
     /// Rows of `phases`.
@@ -68,7 +72,7 @@ impl Default for Sources {
             totals: none.clone(),
             served: none.clone(),
             queries: none.clone(),
-            query_history: none.clone(),
+            query_history: Arc::new(|_| Ok(Vec::new())),
             slow_queries: none.clone(),
             phases: none.clone(),
             decisions: none.clone(),

@@ -18,12 +18,23 @@ use rusqlite::vtab::{
 };
 use rusqlite::{Connection, Error, Result, ToSql};
 
-use super::catalog::{self, Table, Type};
+use super::bounds::Bounds;
+use super::catalog::{self, Bounded, Table, Type};
 use super::sources::Sources;
 use super::value::{Rows, Value};
 
 /// The module's name in `CREATE VIRTUAL TABLE .. USING`.
 const MODULE: &str = "tidegate_catalog";
+
+/// Readings of one table with different bounds that one statement may hold: a join could ask for new ones at each row.
+const BOUNDS_MAX: usize = 4;
+
+/// Bits of the plan number: the first argument is both bounds, or the lower one; the next the upper one.
+const PLAN_AT: c_int = 1;
+const PLAN_FROM: c_int = 2;
+const PLAN_TO: c_int = 4;
+/// Above them stands the column of a lookup, counted from 1.
+const PLAN_COLUMN: c_int = 8;
 
 /// Rows of one table, read once per statement, with the lookups that the statement needed.
 struct Snapshot {
@@ -33,6 +44,9 @@ struct Snapshot {
 }
 
 type Lookup = HashMap<Key, Vec<u32>>;
+
+/// What a snapshot is of: schema, table, and how much of it.
+type Taken = (&'static str, &'static str, Bounds);
 
 /// What equal values share. Values that are not equal may share it too: SQLite checks every row again.
 #[derive(PartialEq, Eq, Hash)]
@@ -60,7 +74,7 @@ impl Key {
 /// What the virtual tables of one connection share: where rows come from, and the snapshots of the running statement.
 pub struct Snapshots {
     sources: Sources,
-    taken: Mutex<HashMap<(&'static str, &'static str), Arc<Snapshot>>>,
+    taken: Mutex<HashMap<Taken, Arc<Snapshot>>>,
 }
 
 impl Snapshots {
@@ -77,13 +91,26 @@ impl Snapshots {
         self.taken.lock().clear();
     }
 
-    fn get(&self, table: &'static Table) -> Result<Arc<Snapshot>> {
-        let name = (table.schema, table.name);
-        if let Some(snapshot) = self.taken.lock().get(&name) {
-            return Ok(snapshot.clone());
+    fn get(&self, table: &'static Table, mut bounds: Bounds) -> Result<Arc<Snapshot>> {
+        let bounded = bounded(table);
+        {
+            let taken = self.taken.lock();
+            let of_table = taken.keys().filter(|(_, name, _)| *name == table.name);
+            if bounded.is_none() || of_table.count() >= BOUNDS_MAX {
+                bounds = Bounds::default();
+            }
+            if let Some(snapshot) = taken.get(&(table.schema, table.name, bounds)) {
+                return Ok(snapshot.clone());
+            }
         }
-        let rows = catch_unwind(AssertUnwindSafe(|| (table.rows)(&self.sources)))
-            .map_err(|_| Error::ModuleError(format!("rows of {} cannot be read", table.name)))?;
+        let name = (table.schema, table.name, bounds);
+        let read = || match bounded {
+            Some(bounded) => (bounded.rows)(&self.sources, bounds),
+            None => Ok((table.rows)(&self.sources)),
+        };
+        let rows = catch_unwind(AssertUnwindSafe(read))
+            .map_err(|_| Error::ModuleError(format!("rows of {} cannot be read", table.name)))?
+            .map_err(Error::ModuleError)?;
         let rows = fitted(table, rows);
         let snapshot = Arc::new(Snapshot {
             rows,
@@ -92,6 +119,12 @@ impl Snapshots {
         self.taken.lock().insert(name, snapshot.clone());
         Ok(snapshot)
     }
+}
+
+fn bounded(table: &Table) -> Option<&'static Bounded> {
+    catalog::BOUNDED
+        .iter()
+        .find(|bounded| std::ptr::eq(bounded.table, table))
 }
 
 /// Cuts text that is longer than its column says: names come from clients.
@@ -197,27 +230,64 @@ unsafe impl<'vtab> VTab<'vtab> for CatalogTable<'vtab> {
     }
 
     fn best_index(&self, info: &mut IndexInfo) -> Result<bool> {
-        let mut found = None;
+        let time = bounded(self.table).and_then(|bounded| c_int::try_from(bounded.column).ok());
+        let (mut moment, mut from, mut to, mut equal) = (None, None, None, None);
         for (at, constraint) in info.constraints().enumerate() {
-            let equal = constraint.operator() == IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ;
-            if constraint.is_usable() && equal && constraint.column() >= 0 {
-                found = Some((at, constraint.column()));
-                break;
+            if !constraint.is_usable() || constraint.column() < 0 {
+                continue;
+            }
+            let here = Some((at, constraint.column()));
+            let in_time = time == Some(constraint.column());
+            match constraint.operator() {
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ if in_time => moment = here,
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ if equal.is_none() => equal = here,
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GE
+                | IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GT
+                    if in_time && from.is_none() =>
+                {
+                    from = here;
+                }
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LE
+                | IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LT
+                    if in_time && to.is_none() =>
+                {
+                    to = here;
+                }
+                _ => {}
             }
         }
         // Another collation could call values equal that our keys hold apart.
-        if let Some((at, column)) = found
-            && matches!(info.collation(at), Ok("BINARY" | "NOCASE"))
-        {
-            info.constraint_usage(at).set_argv_index(1);
-            info.set_idx_num(column + 1);
-            info.set_estimated_cost(20.0);
-            info.set_estimated_rows(10);
-        } else {
-            info.set_idx_num(0);
-            info.set_estimated_cost(10_000.0);
-            info.set_estimated_rows(10_000);
+        equal = equal.filter(|(at, _)| matches!(info.collation(*at), Ok("BINARY" | "NOCASE")));
+        let binary = |(at, _): &(usize, c_int)| matches!(info.collation(*at), Ok("BINARY"));
+        moment = moment.filter(binary);
+        // One moment says more than two bounds.
+        from = from.filter(|bound| moment.is_none() && binary(bound));
+        to = to.filter(|bound| moment.is_none() && binary(bound));
+        let mut plan = 0;
+        let mut argument = 0;
+        for (chosen, bits) in [
+            (moment, PLAN_AT),
+            (from, PLAN_FROM),
+            (to, PLAN_TO),
+            (
+                equal,
+                equal.map_or(0, |(_, column)| (column + 1) * PLAN_COLUMN),
+            ),
+        ] {
+            if let Some((at, _)) = chosen {
+                argument += 1;
+                info.constraint_usage(at).set_argv_index(argument);
+                plan |= bits;
+            }
         }
+        info.set_idx_num(plan);
+        let (cost, rows) = match (equal, plan) {
+            (Some(_), _) => (20.0, 10),
+            (None, 0) => (10_000.0, 10_000),
+            _ => (5_000.0, 5_000),
+        };
+        info.set_estimated_cost(cost);
+        info.set_estimated_rows(rows);
         Ok(true)
     }
 
@@ -276,10 +346,19 @@ impl CatalogCursor<'_> {
 // SAFETY: repr(C) with `sqlite3_vtab_cursor` first, as the trait asks; SQLite alone creates and frees it, on one thread.
 unsafe impl VTabCursor for CatalogCursor<'_> {
     fn filter(&mut self, index: c_int, _: Option<&str>, args: &Filters<'_>) -> Result<()> {
-        let snapshot = self.snapshots.get(self.table)?;
+        let mut given = args.iter().peekable();
+        let mut text = |bit: c_int| match given.next_if(|_| index & bit != 0) {
+            Some(ValueRef::Text(text)) => std::str::from_utf8(text).ok(),
+            _ => None,
+        };
+        let bounds = match text(PLAN_AT) {
+            Some(moment) => Bounds::of_texts(Some(moment), Some(moment)),
+            None => Bounds::of_texts(text(PLAN_FROM), text(PLAN_TO)),
+        };
+        let snapshot = self.snapshots.get(self.table, bounds)?;
         self.rows = snapshot.rows.clone();
         self.at = 0;
-        self.chosen = match (usize::try_from(index - 1), args.iter().next()) {
+        self.chosen = match (usize::try_from(index / PLAN_COLUMN - 1), given.next()) {
             (Ok(column), Some(wanted)) => self.choose(&snapshot, column, wanted),
             _ => None,
         };

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::store::Store;
 use crate::views::Views;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The rooms that have tables.
 pub struct Parts {
@@ -42,6 +43,7 @@ pub fn sources(parts: &Parts) -> Sources {
         query_history: tables::query_history::source(
             parts.store.clone(),
             parts.config.admin.rows_max,
+            Duration::from_millis(parts.config.admin.query_ms_max),
         ),
         slow_queries: tables::slow_queries::source(analytics()),
         phases: tables::phases::source(analytics()),

@@ -50,6 +50,9 @@ pub enum StoreError {
     /// It is no database, or a broken one.
     #[error("it is damaged ({0}); move it away")]
     Damaged(String),
+    /// Reading took too long.
+    #[error("reading it takes too long; ask for fewer minutes")]
+    Slow,
     /// SQLite could not do something.
     #[error("{0}")]
     Sqlite(rusqlite::Error),

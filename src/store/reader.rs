@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
@@ -17,6 +18,7 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// The newest rows of the minutes wanted, newest minute first.
 pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Vec<(u64, Row)>, StoreError> {
+    let deadline = Instant::now() + wanted.wait_max;
     let mut db = file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.pragma_update(None, "query_only", true)?;
     // One transaction: rows and texts of one moment.
@@ -40,6 +42,9 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Vec<(u64, Row)>, Store
     ))?;
     let (mut rows, mut latency_bytes) = (Vec::new(), 0);
     while let Some(row) = found.next()? {
+        if Instant::now() >= deadline {
+            return Err(StoreError::Slow);
+        }
         let minute = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0);
         let row = reading.row(row)?;
         latency_bytes += row.latency.len();

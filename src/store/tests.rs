@@ -50,6 +50,7 @@ const ALL: Wanted = Wanted {
     from: 0,
     to: u64::MAX,
     rows_max: 1_000_000,
+    wait_max: FINISH_MAX,
 };
 
 /// Waits until the writer has taken in everything and is in the state.
@@ -79,7 +80,7 @@ fn what_was_written_is_read_after_a_restart() {
         (status.minutes, status.oldest, status.newest),
         (3, Some(100), Some(102))
     );
-    let mut read = store.read(ALL);
+    let mut read = store.read(ALL).unwrap();
     assert_eq!(read.len(), 3);
     assert_eq!(
         (read[0].0, read[0].1.sums.executions),
@@ -107,16 +108,51 @@ fn what_was_written_is_read_after_a_restart() {
         from: 100,
         to: 100,
         rows_max: 10,
+        ..ALL
     };
-    let read = store.read(wanted);
+    let read = store.read(wanted).unwrap();
     let one = read.iter().find(|(_, row)| row.digest == 1).unwrap();
     assert_eq!(
         (read.len(), one.1.sums.executions, one.1.sums.total_us),
         (2, 7, 70)
     );
     assert_eq!(one.1.latency, [1, 2, 1, 2]);
-    assert_eq!(store.read(Wanted { rows_max: 1, ..ALL })[0].0, 101);
+    let one = Wanted { rows_max: 1, ..ALL };
+    assert_eq!(store.read(one).unwrap()[0].0, 101);
+    let at_once = Wanted {
+        wait_max: Duration::ZERO,
+        ..ALL
+    };
+    assert!(matches!(store.read(at_once), Err(StoreError::Slow)));
+    assert_eq!(store.status().unread, 1);
     assert!(store.finish(FINISH_MAX));
+}
+
+/// The process ends without a word: what was written is there, with the log of changes beside the file.
+#[test]
+fn a_crash_loses_what_was_not_written() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::start(settings(&folder)).unwrap();
+    store.write(minute(100, vec![row(1, 5)]));
+    store.write(minute(101, vec![row(2, 6)]));
+    reach(&store, State::On, 2, 0);
+    let left = TempDir::new().unwrap();
+    std::fs::create_dir(left.path().join("data")).unwrap();
+    let name = |folder: &TempDir, end: &str| folder.path().join(format!("data/history.db{end}"));
+    for end in ["", "-wal"] {
+        std::fs::copy(name(&folder, end), name(&left, end)).unwrap();
+    }
+    let again = Store::start(settings(&left)).unwrap();
+    assert_eq!(reach(&again, State::On, 0, 0).minutes, 2);
+    assert_eq!(again.read(ALL).unwrap().len(), 2);
+    assert!(again.finish(FINISH_MAX));
+
+    // Cut off in the middle of the last transaction.
+    let log = std::fs::read(name(&folder, "-wal")).unwrap();
+    std::fs::copy(name(&folder, ""), name(&left, "")).unwrap();
+    std::fs::write(name(&left, "-wal"), &log[..log.len() - 100]).unwrap();
+    let again = Store::start(settings(&left)).unwrap();
+    assert_eq!(reach(&again, State::On, 0, 0).newest, Some(100));
 }
 
 #[test]
@@ -156,7 +192,7 @@ fn old_minutes_and_unused_texts_go() {
     assert_eq!(reach(&store, State::On, 3, 0).oldest, Some(10 * day));
     store.write(minute(13 * day + 1, vec![]));
     assert_eq!(reach(&store, State::On, 4, 0).oldest, Some(11 * day));
-    assert_eq!(store.read(ALL).len(), 2);
+    assert_eq!(store.read(ALL).unwrap().len(), 2);
     assert!(store.finish(FINISH_MAX));
     let db = Connection::open(&settings(&folder).path).unwrap();
     let texts: String = db
@@ -209,7 +245,7 @@ fn the_file_does_not_grow_for_ever() {
     .unwrap();
     store.write(minute(100_000, vec![row(1, 1)]));
     let status = reach(&store, State::On, 1, 0);
-    assert_eq!((status.minutes, store.read(ALL).len()), (1, 1));
+    assert_eq!((status.minutes, store.read(ALL).unwrap().len()), (1, 1));
     assert!(status.bytes < bytes_max, "{status:?}");
     assert!(store.finish(FINISH_MAX));
 }
@@ -225,7 +261,7 @@ fn refused(settings: &Settings) -> String {
     }
     store.write(minute(5, vec![row(1, 1)]));
     let status = reach(&store, State::Off, 0, 1);
-    assert_eq!(store.read(ALL), []);
+    assert_eq!(store.read(ALL).unwrap(), []);
     assert!(store.finish(FINISH_MAX));
     assert!(
         std::fs::read(&settings.path).unwrap() == before,

@@ -108,6 +108,7 @@ impl Writer {
         }
         let before = {
             let mut status = self.shared.status.lock();
+            status.is_readable = self.file.is_some();
             status.reason.clone_from(&reason);
             std::mem::replace(&mut status.state, state)
         };

@@ -67,6 +67,13 @@ async fn what_ran_is_there_after_a_stop() {
         .await;
     assert_eq!(about, [("on".to_owned(), 0, 0, true, None)]);
     assert!(gate.log().contains("history is on"));
+    let recent: Vec<(u64, u64)> = gate
+        .admin(&format!(
+            "SELECT SUM(minute >= NOW() - INTERVAL 1 HOUR), COUNT(*) FROM query_history \
+             WHERE minute BETWEEN NOW() - INTERVAL 1 DAY AND NOW() + INTERVAL 1 DAY AND schema_name = '{schema}'"
+        ))
+        .await;
+    assert!(recent[0].0 >= 2 && recent[0].0 == recent[0].1, "{recent:?}");
     gate.stop();
 }
 

@@ -1,5 +1,7 @@
 //! The engine with made-up rows: results, types, limits and refusals.
 
+mod bounds;
+
 use super::*;
 use crate::admin::context::Context;
 use crate::admin::statement::{Plan, plan};

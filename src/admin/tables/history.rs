@@ -49,7 +49,7 @@ pub static TABLE: Table = Table {
         column(
             "unread",
             Type::BigInt,
-            "Readings of query_history since start that failed and so showed no rows.",
+            "Readings of query_history since start that failed; who asked was told why.",
         ),
     ],
     rows: |sources| Arc::new((sources.history)()),

@@ -1,9 +1,11 @@
 //! `tidegate.query_history`: what ran in each minute of the past, from the history file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::admin::catalog::{SCHEMA, Table, Type, column};
-use crate::admin::sources::RowsFn;
+use crate::admin::bounds::Bounds;
+use crate::admin::catalog::{Bounded, SCHEMA, Table, Type, column};
+use crate::admin::sources::BoundedRowsFn;
 use crate::admin::value::{Row, Value};
 use crate::analytics::histogram::Histogram;
 use crate::store::{self, Store, Wanted};
@@ -12,7 +14,7 @@ use crate::store::{self, Store, Wanted};
 pub static TABLE: Table = Table {
     schema: SCHEMA,
     name: "query_history",
-    description: "One row per minute, digest, user, app and schema: what ran in that minute, from the file in history.path. The minute that runs is not in it yet. The newest admin.rows_max rows are read.",
+    description: "One row per minute, digest, user, app and schema: what ran in that minute, from the file in history.path. The minute that runs is not in it yet. Read from the file at each statement: the newest admin.rows_max rows between the bounds that WHERE sets on minute (=, <, <=, >, >=, BETWEEN, with a moment written as here).",
     columns: &[
         column(
             "minute",
@@ -157,25 +159,47 @@ pub static TABLE: Table = Table {
             "99 % of the executions of that minute took at most this; exact to 3.1 %.",
         ),
     ],
-    rows: |sources| Arc::new((sources.query_history)()),
+    rows: |sources| {
+        let rows = (sources.query_history)(Bounds::default());
+        Arc::new(rows.unwrap_or_default())
+    },
 };
 
-/// The newest rows of the store, at most `rows_max`; without a store, none.
-pub fn source(store: Option<Arc<Store>>, rows_max: usize) -> RowsFn {
-    Arc::new(move || {
+/// It is bounded by its minute.
+pub const BOUNDED: Bounded = Bounded {
+    table: &TABLE,
+    column: 0,
+    rows: |sources, bounds| (sources.query_history)(bounds).map(Arc::new),
+};
+
+/// A minute in microseconds.
+const MINUTE_US: i64 = 60_000_000;
+
+/// The newest rows of the store within bounds, at most `rows_max`, read within `wait_max`; without a store, none.
+pub fn source(store: Option<Arc<Store>>, rows_max: usize, wait_max: Duration) -> BoundedRowsFn {
+    Arc::new(move |bounds| {
         let Some(store) = &store else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let found = store.read(Wanted {
-            from: 0,
-            to: u64::MAX,
+            from: minute(bounds.from_us, 0),
+            to: minute(bounds.to_us, u64::MAX),
             rows_max,
+            wait_max,
         });
+        let found = found.map_err(|error| format!("history: {error}"))?;
         let mut latency = Histogram::default();
-        found
-            .iter()
+        let rows = found.iter();
+        Ok(rows
             .map(|(minute, found)| row(*minute, found, &mut latency))
-            .collect()
+            .collect())
+    })
+}
+
+/// The minute of a bound; `otherwise` where there is none.
+fn minute(bound_us: Option<i64>, otherwise: u64) -> u64 {
+    bound_us.map_or(otherwise, |us| {
+        u64::try_from(us.div_euclid(MINUTE_US)).unwrap_or(0)
     })
 }
 
