@@ -13,185 +13,82 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The longest text that is taken.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// `open` as often as it goes, then `core`, then `close` as often.
-fn nested(count: usize, open: &str, core: &str, close: &str) -> String {
-    [open.repeat(count), core.to_owned(), close.repeat(count)].concat()
-}
+/// What is put inside itself again and again: name, what stands before it, its beginning, its core, its end.
+#[rustfmt::skip]
+const NESTED: &[[&str; 5]] = &[
+    ["not", "SELECT ", "NOT ", "1", ""],
+    ["minus", "SELECT ", "- ", "1", ""],
+    ["tilde", "SELECT ", "~", "1", ""],
+    ["parentheses", "SELECT ", "(", "1", ")"],
+    ["opened", "SELECT ", "(", "1", ""],
+    ["closed", "SELECT ", "", "1", ")"],
+    ["condition", "SELECT 1 FROM queries WHERE ", "(", "executions = 1", ")"],
+    ["cast", "SELECT ", "CAST(", "1", " AS CHAR)"],
+    ["convert", "SELECT ", "CONVERT(", "1", ", CHAR)"],
+    ["if", "SELECT ", "IF(1,", "1", ",2)"],
+    ["ifnull", "SELECT ", "IFNULL(", "1", ",2)"],
+    ["concat", "SELECT ", "CONCAT('a',", "'b'", ")"],
+    ["case", "SELECT ", "CASE WHEN 1 THEN ", "1", " ELSE 2 END"],
+    ["interval", "SELECT ", "NOW() + INTERVAL (", "1", ") DAY"],
+    ["intervals", "SELECT ", "NOW() + INTERVAL ", "1", " DAY"],
+    ["bare intervals", "SELECT ", "INTERVAL ", "1", " DAY"],
+    ["date_add", "SELECT ", "DATE_ADD(NOW(), INTERVAL ", "1", " DAY)"],
+    ["extract", "SELECT ", "EXTRACT(DAY FROM ", "NOW()", ")"],
+    ["group_concat", "SELECT ", "GROUP_CONCAT(", "1", " SEPARATOR ',')"],
+    ["position", "SELECT ", "POSITION('a' IN ", "'a'", ")"],
+    ["trim", "SELECT ", "TRIM(LEADING 'a' FROM ", "'a'", ")"],
+    ["between", "SELECT ", "1 BETWEEN 0 AND ", "1", ""],
+    ["in a query", "SELECT 1 FROM queries WHERE ", "executions IN (SELECT 1 FROM queries WHERE ", "1", ")"],
+    ["exists", "SELECT 1 FROM queries WHERE ", "EXISTS (SELECT 1 FROM queries WHERE ", "1", ")"],
+    ["queries", "SELECT ", "(SELECT ", "1", ")"],
+    ["tables", "", "SELECT * FROM (", "SELECT * FROM queries", ") AS t"],
+    ["unions in unions", "", "(SELECT 1 UNION ", "SELECT 1", ")"],
+    ["withs in withs", "", "WITH a AS (", "SELECT 1", ") SELECT 1"],
+    ["set", "SET @a = ", "(", "1", ")"],
+    ["show", "SHOW TABLES WHERE ", "(", "1", ")"],
+    ["explain", "EXPLAIN SELECT ", "(", "1", ")"],
+];
 
-fn chain(count: usize, term: &str, between: &str) -> String {
-    vec![term; count].join(between)
-}
+/// What goes on and on: name, what stands before it, one term, what stands between two, and behind all.
+#[rustfmt::skip]
+const CHAINS: &[[&str; 5]] = &[
+    ["or", "SELECT 1 FROM queries WHERE ", "executions = 1", " OR ", ""],
+    ["and", "SELECT 1 FROM queries WHERE ", "executions = 1", " AND ", ""],
+    ["xor", "SELECT 1 FROM queries WHERE ", "executions", " XOR ", ""],
+    ["plus", "SELECT ", "1", "+", ""],
+    ["divided", "SELECT ", "1", "/", ""],
+    ["div", "SELECT ", "1", " DIV ", ""],
+    ["equals", "SELECT ", "1", "=", ""],
+    ["strings", "SELECT ", "'a'", " ", ""],
+    ["arguments", "SELECT CONCAT(", "'a'", ",", ")"],
+    ["whens", "SELECT CASE 1 ", "WHEN 2 THEN 3", " ", " END"],
+    ["like", "SELECT ", "'a'", " LIKE ", ""],
+    ["in a list", "SELECT 1 FROM queries WHERE executions IN (", "1", ",", ")"],
+    ["union", "", "SELECT 1 FROM queries", " UNION ALL ", ""],
+    ["joins", "SELECT 1 FROM queries ", "JOIN totals", " ", ""],
+    ["commas", "SELECT 1 FROM ", "queries", ",", ""],
+    ["columns", "SELECT ", "executions", ",", " FROM queries"],
+    ["order", "SELECT 1 FROM queries ORDER BY ", "executions", ",", ""],
+    ["group", "SELECT 1 FROM queries GROUP BY ", "executions", ",", ""],
+    ["with", "WITH ", "a AS (SELECT 1 FROM queries)", ",", " SELECT 1"],
+    ["sets", "SET ", "@a = 1", ",", ""],
+    ["shows", "SHOW TABLES WHERE ", "1", " OR ", ""],
+    ["comments", "SELECT ", "1", "/* + */ + /*!1 + */", ""],
+    ["statements", "", "SELECT 1", ";", ""],
+    ["parameters", "SELECT ", "?", "+", ""],
+];
 
-/// The texts, by name, with about `count` terms or levels. The tables are of the default schema.
+/// The texts, by name, with so many terms or levels. The tables are of the default schema.
 fn texts(count: usize) -> Vec<(&'static str, String)> {
-    let select = |what: String| format!("SELECT {what}");
-    let from = |what: String| format!("SELECT 1 FROM queries WHERE {what}");
-    vec![
-        ("or", from(chain(count, "executions = 1", " OR "))),
-        ("and", from(chain(count, "executions = 1", " AND "))),
-        ("xor", from(chain(count, "executions", " XOR "))),
-        ("plus", select(chain(count, "1", "+"))),
-        ("divided", select(chain(count, "1", "/"))),
-        ("div", select(chain(count, "1", " DIV "))),
-        ("equals", select(chain(count, "1", "="))),
-        ("strings", select(chain(count, "'a'", " "))),
-        ("not", select(nested(count, "NOT ", "1", ""))),
-        ("minus", select(nested(count, "- ", "1", ""))),
-        ("tilde", select(nested(count, "~", "1", ""))),
-        ("parentheses", select(nested(count, "(", "1", ")"))),
-        ("opened", select(nested(count, "(", "1", ""))),
-        ("closed", select(nested(count, "", "1", ")"))),
-        (
-            "condition in parentheses",
-            from(nested(count, "(", "executions = 1", ")")),
-        ),
-        ("cast", select(nested(count, "CAST(", "1", " AS CHAR)"))),
-        ("convert", select(nested(count, "CONVERT(", "1", ", CHAR)"))),
-        ("if", select(nested(count, "IF(1,", "1", ",2)"))),
-        ("ifnull", select(nested(count, "IFNULL(", "1", ",2)"))),
-        ("concat", select(nested(count, "CONCAT('a',", "'b'", ")"))),
-        (
-            "arguments",
-            select(format!("CONCAT({})", chain(count, "'a'", ","))),
-        ),
-        (
-            "case",
-            select(nested(count, "CASE WHEN 1 THEN ", "1", " ELSE 2 END")),
-        ),
-        (
-            "whens",
-            select(format!("CASE 1 {} END", chain(count, "WHEN 2 THEN 3", " "))),
-        ),
-        (
-            "interval",
-            select(nested(count, "NOW() + INTERVAL (", "1", ") DAY")),
-        ),
-        (
-            "intervals",
-            select(nested(count, "NOW() + INTERVAL ", "1", " DAY")),
-        ),
-        (
-            "bare intervals",
-            select(nested(count, "INTERVAL ", "1", " DAY")),
-        ),
-        (
-            "date_add",
-            select(nested(count, "DATE_ADD(NOW(), INTERVAL ", "1", " DAY)")),
-        ),
-        (
-            "extract",
-            select(nested(count, "EXTRACT(DAY FROM ", "NOW()", ")")),
-        ),
-        (
-            "group_concat",
-            select(nested(count, "GROUP_CONCAT(", "1", " SEPARATOR ',')")),
-        ),
-        (
-            "position",
-            select(nested(count, "POSITION('a' IN ", "'a'", ")")),
-        ),
-        (
-            "trim",
-            select(nested(count, "TRIM(LEADING 'a' FROM ", "'a'", ")")),
-        ),
-        ("like", select(chain(count, "'a'", " LIKE "))),
-        (
-            "between",
-            select(nested(count, "1 BETWEEN 0 AND ", "1", "")),
-        ),
-        (
-            "in a list",
-            from(format!("executions IN ({})", chain(count, "1", ","))),
-        ),
-        (
-            "in a query",
-            from(nested(
-                count,
-                "executions IN (SELECT 1 FROM queries WHERE ",
-                "1",
-                ")",
-            )),
-        ),
-        (
-            "exists",
-            from(nested(
-                count,
-                "EXISTS (SELECT 1 FROM queries WHERE ",
-                "1",
-                ")",
-            )),
-        ),
-        (
-            "queries in queries",
-            nested(count, "SELECT (", "1", ")").replace("(1", "(SELECT 1"),
-        ),
-        (
-            "tables in tables",
-            nested(count, "SELECT * FROM (", "SELECT * FROM queries", ") AS t"),
-        ),
-        (
-            "union",
-            chain(count, "SELECT 1 FROM queries", " UNION ALL "),
-        ),
-        (
-            "unions in unions",
-            nested(count, "(SELECT 1 UNION ", "SELECT 1", ")"),
-        ),
-        (
-            "joins",
-            format!("SELECT 1 FROM queries {}", chain(count, "JOIN totals", " ")),
-        ),
-        (
-            "commas",
-            format!("SELECT 1 FROM {}", chain(count, "queries", ",")),
-        ),
-        (
-            "columns",
-            format!("SELECT {} FROM queries", chain(count, "executions", ",")),
-        ),
-        (
-            "order",
-            format!(
-                "SELECT 1 FROM queries ORDER BY {}",
-                chain(count, "executions", ",")
-            ),
-        ),
-        (
-            "group",
-            format!(
-                "SELECT 1 FROM queries GROUP BY {}",
-                chain(count, "executions", ",")
-            ),
-        ),
-        (
-            "with",
-            format!(
-                "WITH {} SELECT 1",
-                chain(count, "a AS (SELECT 1 FROM queries)", ",")
-            ),
-        ),
-        (
-            "withs in withs",
-            nested(count, "WITH a AS (", "SELECT 1", ") SELECT 1"),
-        ),
-        ("set", format!("SET @a = {}", nested(count, "(", "1", ")"))),
-        ("sets", format!("SET {}", chain(count, "@a = 1", ","))),
-        (
-            "show",
-            format!("SHOW TABLES WHERE {}", chain(count, "1", " OR ")),
-        ),
-        (
-            "show in parentheses",
-            format!("SHOW TABLES WHERE {}", nested(count, "(", "1", ")")),
-        ),
-        (
-            "explain",
-            format!("EXPLAIN SELECT {}", nested(count, "(", "1", ")")),
-        ),
-        ("comments", select(chain(count, "1", "/* + */ + /*!1 + */"))),
-        ("statements", chain(count, "SELECT 1", ";")),
-        ("parameters", select(chain(count, "?", "+"))),
-    ]
+    let nested = NESTED.iter().map(|[name, before, open, core, close]| {
+        let (open, close) = (open.repeat(count), close.repeat(count));
+        (*name, format!("{before}{open}{core}{close}"))
+    });
+    let chains = CHAINS.iter().map(|[name, before, term, between, behind]| {
+        let terms = vec![*term; count].join(between);
+        (*name, format!("{before}{terms}{behind}"))
+    });
+    nested.chain(chains).collect()
 }
 
 /// Whether there was an answer; an error of the server is one.
