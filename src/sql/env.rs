@@ -15,7 +15,8 @@ pub const SELECT_SQL: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_ROLE(),@@
 @@max_join_size,@@sql_big_selects,@@windowing_use_high_precision,@@autocommit,@@transaction_isolation,\
 @@sql_auto_is_null,@@max_sort_length,@@max_allowed_packet,@@lc_messages,@@sql_notes,@@max_error_count,\
 @@block_encryption_mode,@@optimizer_switch,@@resultset_metadata,@@use_secondary_engine,@@max_execution_time,\
-@@cte_max_recursion_depth,@@default_collation_for_utf8mb4,@@server_uuid";
+@@cte_max_recursion_depth,@@default_collation_for_utf8mb4,@@max_points_in_geometry,@@range_optimizer_max_mem_size,\
+@@sql_buffer_result,@@parser_max_mem_size,@@server_uuid";
 
 /// Reads the environment on MariaDB 10.6 or later: the same columns, NULL where MariaDB has no such variable.
 pub const SELECT_SQL_MARIADB: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_ROLE(),@@sql_mode,@@time_zone,\
@@ -24,10 +25,10 @@ pub const SELECT_SQL_MARIADB: &str = "SELECT DATABASE(),CURRENT_USER(),CURRENT_R
 @@max_join_size,@@sql_big_selects,NULL,@@autocommit,@@tx_isolation,\
 @@sql_auto_is_null,@@max_sort_length,@@max_allowed_packet,@@lc_messages,@@sql_notes,@@max_error_count,\
 NULL,@@optimizer_switch,NULL,NULL,@@max_statement_time,\
-@@max_recursive_iterations,NULL,NULL";
+@@max_recursive_iterations,NULL,NULL,NULL,@@sql_buffer_result,NULL,NULL";
 
 /// Columns of the environment query.
-pub const COLUMNS: usize = 33;
+pub const COLUMNS: usize = 37;
 
 /// The one `sql_mode` in which statements are rewritten: the server's default of 8.0 to 9.7.
 pub const DEFAULT_SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,\
@@ -72,7 +73,8 @@ pub enum EnvRefusal {
     Autocommit,
     /// Neither REPEATABLE READ nor READ COMMITTED.
     Isolation,
-    /// `windowing_use_high_precision`, `sql_auto_is_null`, `max_sort_length` or `resultset_metadata` is not the default.
+    /// `windowing_use_high_precision`, `sql_auto_is_null`, `max_sort_length` or `resultset_metadata` is not the default, or
+    /// `range_optimizer_max_mem_size` is below it.
     OtherVariable,
 }
 
@@ -149,6 +151,11 @@ const OTHERS: [(&str, bool); COLUMNS - OTHERS_FROM] = [
     ("max_execution_time", false),
     ("cte_max_recursion_depth", false),
     ("default_collation_for_utf8mb4", false),
+    // Three that can fail a statement or give it a warning, and one that changes how its columns are described.
+    ("max_points_in_geometry", false),
+    ("range_optimizer_max_mem_size", false),
+    ("sql_buffer_result", false),
+    ("parser_max_mem_size", false),
     // Not of the session: which server it is connected to. Behind one address there may be another one now.
     ("server_uuid", false),
 ];
@@ -253,7 +260,8 @@ impl SessionEnv {
                 is("windowing_use_high_precision", "1")
                     && is("sql_auto_is_null", "0")
                     && is("max_sort_length", "1024")
-                    && is("resultset_metadata", "FULL"),
+                    && is("resultset_metadata", "FULL")
+                    && self.has_range_memory(),
                 EnvRefusal::OtherVariable,
             ),
         ];
@@ -261,6 +269,15 @@ impl SessionEnv {
             .into_iter()
             .find(|(met, _)| !met)
             .map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    /// Whether ranges have the memory that they have by default: with less a base table warns where a view does not.
+    fn has_range_memory(&self) -> bool {
+        const DEFAULT_BYTES: u64 = 8 << 20;
+        let bytes = self
+            .variable("range_optimizer_max_mem_size")
+            .and_then(|bytes| bytes.parse().ok());
+        matches!(bytes, Some(0 | DEFAULT_BYTES..))
     }
 
     /// One SET statement that gives another connection to the same server the same environment, as far as a rewritten
@@ -342,6 +359,10 @@ mod tests {
             Some("0"),
             Some("1000"),
             Some("utf8mb4_0900_ai_ci"),
+            Some("65536"),
+            Some("8388608"),
+            Some("0"),
+            Some("18446744073709551615"),
             Some("3d27f50a-e4ae-11f1-845f-02fc00000001"),
         ]
         .map(|value| value.map(|text| text.as_bytes().to_vec()))
@@ -392,11 +413,14 @@ mod tests {
             (19, "1", "env_other_variable"),
             (20, "4", "env_other_variable"),
             (27, "NONE", "env_other_variable"),
+            (33, "8388607", "env_other_variable"),
         ] {
             let refusal = with(at, Some(value)).is_default_enough().unwrap_err();
             assert_eq!(refusal.label(), label, "{at} {value}");
         }
-        assert_eq!(with(18, Some("READ-COMMITTED")).is_default_enough(), Ok(()));
+        for (at, value) in [(18, "READ-COMMITTED"), (33, "0"), (33, "16777216")] {
+            assert_eq!(with(at, Some(value)).is_default_enough(), Ok(()));
+        }
     }
 
     #[test]

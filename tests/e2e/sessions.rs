@@ -99,6 +99,32 @@ async fn what_the_session_did_before_is_seen_as_past_the_proxy() {
     }
 }
 
+/// Variables that no row depends on, but an error or a warning.
+#[tokio::test]
+async fn a_variable_that_fails_a_statement_or_warns_is_seen_as_past_the_proxy() {
+    let (server, gate, schema) = rig();
+    let shape =
+        "SELECT LENGTH(ST_Buffer(POINT(id, id), 1, ST_Buffer_Strategy('point_circle', 8))) FROM t";
+    let range = "SELECT v FROM t WHERE id IN (1, 2, 3)";
+    let mut warm = gate.connect(&schema).await;
+    for sql in [shape, range] {
+        until_cached(&mut warm, sql).await;
+    }
+    let programs = [
+        ["SET max_points_in_geometry = 3", shape],
+        ["SET range_optimizer_max_mem_size = 1", range],
+    ];
+    for program in programs {
+        let mut through = gate.connect(&schema).await;
+        let mut past = server.connect(&schema).await;
+        for sql in program.into_iter().chain(["SHOW WARNINGS"]) {
+            let told = answer(&mut through, sql).await;
+            assert_eq!(told, answer(&mut past, sql).await, "{sql} in {program:?}");
+        }
+        assert_ne!(answer(&mut past, "SHOW WARNINGS").await, Ok(Vec::new()));
+    }
+}
+
 #[tokio::test]
 async fn preparing_an_aggregate_leaves_the_row_count_alone() {
     let (_server, gate, schema) = rig();
