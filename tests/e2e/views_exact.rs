@@ -120,3 +120,70 @@ async fn averages_keep_the_digits_that_do_not_print() {
     );
     assert_eq!(counts.compared, 9);
 }
+
+/// Where the base table gives an error, the view must not give an answer: what overflows in the width of a BIGINT there may not be
+/// added up in a wider type here.
+#[tokio::test]
+async fn what_fails_on_the_base_table_is_not_answered_by_the_view() {
+    let table = tables::Table {
+        name: "base".into(),
+        columns: Vec::new(),
+        create: "CREATE TABLE base (id BIGINT AUTO_INCREMENT PRIMARY KEY, g INT NOT NULL, b BIGINT NOT NULL, \
+                 u BIGINT UNSIGNED NOT NULL, a DECIMAL(10,2) NULL, d DATE NOT NULL, KEY (g))"
+            .into(),
+        insert: vec![
+            "INSERT INTO base (g, b, u, a, d) VALUES (1, 9223372036854775807, 0, 1.5, '2025-01-01'), \
+             (1, 5, 18446744073709551615, 2.5, '2025-01-02'), (2, -9223372036854775808, 7, NULL, '2025-02-01')"
+                .into(),
+        ],
+        rows: 3,
+        loose: false,
+    };
+    let mut round = Round::with(1, random::Random::new(1), table).await;
+    let mut counts = Counts::default();
+    for wrong in [
+        "COUNT(*) + 9223372036854775807",
+        "COUNT(b) + 9223372036854775807",
+        "COUNT(*) * 9223372036854775807",
+        "COUNT(*) - 9223372036854775807 - 9223372036854775807",
+        "-COUNT(*) - 9223372036854775807 - 2",
+        "MAX(b) + 1",
+        "MIN(b) - 1",
+        "-MIN(b)",
+        "ABS(MIN(b))",
+        "MIN(b) DIV -1",
+        "MIN(u) - 1",
+        "MAX(u) + 1",
+        "MAX(b) + COUNT(*)",
+        "CASE WHEN COUNT(*) > 0 THEN MAX(b) + 1 ELSE 0 END",
+        "COALESCE(NULL, MAX(b) + 1)",
+        "ROUND(MAX(b) + 1)",
+        "POW(MAX(b), 1000)",
+        "EXP(MAX(b))",
+    ] {
+        for sql in [
+            format!("SELECT {wrong} FROM base"),
+            format!("SELECT g, {wrong} FROM base GROUP BY g"),
+            format!("SELECT g FROM base GROUP BY g HAVING {wrong} > 0"),
+            format!("SELECT g, COUNT(*) FROM base GROUP BY g ORDER BY {wrong}"),
+        ] {
+            round.ask_in_vain(&sql, &mut counts).await;
+        }
+    }
+    for sql in [
+        "SELECT COUNT(*) FROM base WHERE d >= '2025-02-30'",
+        "SELECT SUM(b) FROM base WHERE d = 'yesterday'",
+        "SELECT COUNT(*) FROM base WHERE g + 9223372036854775807 > 0",
+        "SELECT g + 9223372036854775807, COUNT(*) FROM base GROUP BY g",
+        "SELECT COUNT(*) FROM base GROUP BY g HAVING no > 1",
+    ] {
+        round.ask_in_vain(sql, &mut counts).await;
+    }
+    println!("{counts:#?}");
+    assert!(
+        counts.failures.is_empty(),
+        "{}",
+        counts.failures.join("\n\n")
+    );
+    assert!(counts.compared > 10, "too few get as far as a view");
+}

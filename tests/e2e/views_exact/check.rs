@@ -150,7 +150,35 @@ impl Round {
             .await
             .unwrap();
         counts.compared += 1;
-        if let Some(difference) = expected.difference(&found, pattern.total_order) {
+        let difference = expected.difference(&found, pattern.total_order);
+        if let Some(difference) = difference.or_else(|| expected.retyped(&found)) {
+            self.failed(sql, &rewritten, &difference, counts);
+        }
+    }
+
+    /// Asks one statement that fails on the table of a view of its own, if it would be rewritten: no answer may come from there.
+    pub async fn ask_in_vain(&mut self, sql: &str, counts: &mut Counts) {
+        let expected = answer(&mut self.base, sql).await;
+        assert!(expected.is_err(), "the server answers {sql}");
+        counts.made += 1;
+        let Some(tree) = tree(&mut self.scratch, sql) else {
+            return;
+        };
+        let pattern = match Pattern::new(&tree, &self.described) {
+            Ok(pattern) => pattern,
+            Err(refusal) => {
+                *counts.refused.entry(refusal.label()).or_default() += 1;
+                return;
+            }
+        };
+        let number = counts.made;
+        let view = self.build(&pattern.generalise().unwrap(), number).await;
+        let views = [view.unwrap_or_else(|error| panic!("{error}: {sql}"))];
+        let Some(rewritten) = self.rewritten(&pattern, sql, &views, counts) else {
+            return;
+        };
+        let found = answer(&mut self.service, rewritten.sql.clone()).await;
+        if let Some(difference) = compared(&expected, &found, true, counts) {
             self.failed(sql, &rewritten, &difference, counts);
         }
     }
@@ -302,20 +330,11 @@ impl Round {
         let Some(rewritten) = self.rewritten(pattern, &sql, views, counts) else {
             return;
         };
-        let Ok(expected) = answer(&mut self.base, sql.as_str()).await else {
-            counts.server_refused += 1;
-            return;
-        };
-        counts.compared += 1;
-        counts.with_rows += usize::from(!expected.cells.is_empty());
+        let expected = answer(&mut self.base, sql.as_str()).await;
         let found = answer(&mut self.service, rewritten.sql.clone()).await;
-        let difference = match &found {
-            Ok(found) => expected
-                .difference(found, pattern.total_order)
-                .or_else(|| expected.retyped(found)),
-            Err(error) => Some(format!("the rewrite fails: {error}")),
-        };
-        if let Some(difference) = difference {
+        let rows = expected.as_ref().map_or(0, |answer| answer.cells.len());
+        counts.with_rows += usize::from(rows > 0);
+        if let Some(difference) = compared(&expected, &found, pattern.total_order, counts) {
             self.failed(&sql, &rewritten, &difference, counts);
         }
     }
@@ -341,25 +360,11 @@ impl Round {
             .iter()
             .map(|number| values[usize::from(*number)].clone())
             .collect();
-        let Ok(expected) = execute(&mut self.base, &sql, values.clone()).await else {
-            counts.server_refused += 1;
-            return;
-        };
-        counts.compared += 1;
+        let expected = execute(&mut self.base, &sql, values.clone()).await;
+        let rewrite = String::from_utf8_lossy(&rewritten.sql);
+        let found = execute(&mut self.service, &rewrite, placed).await;
         counts.bound += 1;
-        let difference = match execute(
-            &mut self.service,
-            &String::from_utf8_lossy(&rewritten.sql),
-            placed,
-        )
-        .await
-        {
-            Ok(found) => expected
-                .difference(&found, pattern.total_order)
-                .or_else(|| expected.retyped(&found)),
-            Err(error) => Some(format!("the rewrite fails: {error}")),
-        };
-        if let Some(difference) = difference {
+        if let Some(difference) = compared(&expected, &found, pattern.total_order, counts) {
             let shown = format!("{sql}\n  with {values:?}");
             self.failed(&shown, &rewritten, &difference, counts);
         }
@@ -372,6 +377,31 @@ impl Round {
             self.table.create,
             String::from_utf8_lossy(&rewritten.sql)
         ));
+    }
+}
+
+/// What is different, if anything: where the base statement fails, the view's must not answer.
+fn compared(
+    expected: &mysql_async::Result<Answer>,
+    found: &mysql_async::Result<Answer>,
+    ordered: bool,
+    counts: &mut Counts,
+) -> Option<String> {
+    counts.compared += 1;
+    match (expected, found) {
+        (Ok(expected), Ok(found)) => expected
+            .difference(found, ordered)
+            .or_else(|| expected.retyped(found)),
+        (Ok(_), Err(error)) => Some(format!("the rewrite fails: {error}")),
+        (Err(mysql_async::Error::Server(_)), Err(mysql_async::Error::Server(_))) => {
+            counts.server_refused += 1;
+            None
+        }
+        (Err(error), Ok(found)) => Some(format!(
+            "the base statement fails, the rewrite has {} rows: {error}",
+            found.cells.len()
+        )),
+        (Err(one), Err(other)) => Some(format!("{one} -- {other}")),
     }
 }
 
