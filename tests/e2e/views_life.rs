@@ -19,7 +19,7 @@ use tidegate::views::snapshot::{CandidateRow, Snapshot, ViewRow};
 use tidegate::views::{Question, Views};
 
 use crate::support::mysql::cells;
-use crate::support::{MySql, Tidegate};
+use crate::support::{MySql, Tidegate, wait_until};
 use crate::views_build::config;
 
 mod trial;
@@ -162,6 +162,16 @@ impl Room {
         }
     }
 
+    /// Asks until a build of a view is under way.
+    async fn ask_until_build(&self, session: &mut Session, sql: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.view().state != "building" {
+            self.ask(session, sql).await;
+            assert!(Instant::now() < until, "no build: {:?}", self.view());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until the snapshot is as wanted.
     async fn shows(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
         let until = Instant::now() + Duration::from_secs(30);
@@ -204,6 +214,40 @@ impl Session {
             env: Arc::new(SessionEnv::from_row(&row).unwrap()),
         }
     }
+
+    /// In a schema of its own, with the demo's table in it.
+    async fn with_transactions(server: &MySql, rows: u32) -> Self {
+        let mut session = Self::open(server, &server.schema("life")).await;
+        transactions(&mut session, rows).await;
+        session
+    }
+}
+
+/// A server with the demo's table, a client of it, and the room with these settings.
+async fn rig(rows: u32, set: impl FnOnce(&mut Config)) -> (MySql, Session, Room) {
+    let server = MySql::start(&[]);
+    let (session, room) = rig_on(&server, rows, set).await;
+    (server, session, room)
+}
+
+/// The same on a server that is there.
+async fn rig_on(server: &MySql, rows: u32, set: impl FnOnce(&mut Config)) -> (Session, Room) {
+    let session = Session::with_transactions(server, rows).await;
+    let mut config = quick(server);
+    set(&mut config);
+    (session, Room::open(&config))
+}
+
+/// The tables that hold views now.
+fn tables_of_views(server: &MySql) -> String {
+    server.run("SHOW TABLES IN tidegate LIKE 'v%\\_%'")
+}
+
+/// Old and broken builds are dropped after a grace.
+fn one_table_is_left(server: &MySql) {
+    wait_until("one table is left", Duration::from_secs(20), || {
+        (tables_of_views(server).lines().count() == 1).then_some(())
+    });
 }
 
 /// The demo's table in small: `rows` transactions over 400 days.
@@ -250,11 +294,7 @@ GROUP BY transaction_type, status ORDER BY transaction_type, status";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_comes_back_is_answered_from_a_view_exactly() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("life");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 20_000).await;
-    let room = Room::open(&quick(&server));
+    let (_server, mut session, room) = rig(20_000, |_| ()).await;
     for day in 1..4 {
         let (_, by) = room
             .ask(&mut session, &monthly(&format!("2025-02-0{day}")))
@@ -297,11 +337,7 @@ async fn what_comes_back_is_answered_from_a_view_exactly() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_change_ends_the_view_at_once_and_it_comes_back() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("change");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 5_000).await;
-    let room = Room::open(&quick(&server));
+    let (server, mut session, room) = rig(5_000, |_| ()).await;
     room.ask_until_view(&mut session, BY_TYPE).await;
     for round in 0..5 {
         let change =
@@ -316,28 +352,15 @@ async fn a_change_ends_the_view_at_once_and_it_comes_back() {
     let shown = room.shows("the rebuilds", |s| s.views[0].builds >= 6).await;
     assert_eq!(shown.views.len(), 1);
     // Old builds are dropped after a grace.
-    let until = Instant::now() + Duration::from_secs(20);
-    while server
-        .run("SHOW TABLES IN tidegate LIKE 'v%\\_%'")
-        .lines()
-        .count()
-        != 1
-    {
-        assert!(Instant::now() < until, "old builds stay");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    one_table_is_left(&server);
     room.stop.request();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_during_builds_never_make_a_wrong_answer() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("busy");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 20_000).await;
-    let room = Arc::new(Room::open(&quick(&server)));
+    let (server, mut session, room) = rig(20_000, |_| ()).await;
     // Bursts of moves between groups, each as soon as the view answered again: the sum over all groups never changes.
-    let mut writer = server.connect(&schema).await;
+    let mut writer = server.connect(&session.schema).await;
     let answered = Arc::new(AtomicU32::new(0));
     let heard = Arc::clone(&answered);
     let writes = tokio::spawn(async move {
@@ -386,11 +409,7 @@ async fn writers_during_builds_never_make_a_wrong_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ddl_retires_the_view_and_what_was_planned() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("ddl");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 5_000).await;
-    let room = Room::open(&quick(&server));
+    let (_server, mut session, room) = rig(5_000, |_| ()).await;
     room.ask_until_view(&mut session, BY_TYPE).await;
     let first = room.view().id;
     // The scale of AVG and MAX becomes another one.
@@ -421,19 +440,9 @@ async fn ddl_retires_the_view_and_what_was_planned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ddl_during_a_build_voids_it() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("midway");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 60_000).await;
-    let mut config = quick(&server);
-    config.views.chunk_ms_target = 1;
-    let room = Room::open(&config);
-    let until = Instant::now() + Duration::from_secs(30);
-    while room.view().state != "building" {
-        room.ask(&mut session, BY_TYPE).await;
-        assert!(Instant::now() < until);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let set = |config: &mut Config| config.views.chunk_ms_target = 1;
+    let (_server, mut session, room) = rig(60_000, set).await;
+    room.ask_until_build(&mut session, BY_TYPE).await;
     let ddl =
         "ALTER TABLE financial_transactions ADD COLUMN note VARCHAR(9) NULL, ADD INDEX (status)";
     let began = Instant::now();
@@ -454,53 +463,27 @@ async fn ddl_during_a_build_voids_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_backend_leaves_nothing_wrong() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("killed");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 60_000).await;
-    let mut config = quick(&server);
-    config.views.chunk_ms_target = 1;
-    let room = Room::open(&config);
-    let until = Instant::now() + Duration::from_secs(30);
-    while room.view().state != "building" {
-        room.ask(&mut session, BY_TYPE).await;
-        assert!(Instant::now() < until);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let set = |config: &mut Config| config.views.chunk_ms_target = 1;
+    let (server, mut session, room) = rig(60_000, set).await;
+    room.ask_until_build(&mut session, BY_TYPE).await;
     server.kill9();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     server.start_again();
-    let mut session = Session::open(&server, &schema).await;
+    let mut session = Session::open(&server, &session.schema).await;
     room.ask_until_view(&mut session, BY_TYPE).await;
     let shown = room.views.snapshot();
     assert_eq!(shown.counters.mismatches, 0);
     // What the dead build left is gone.
-    let until = Instant::now() + Duration::from_secs(20);
-    while server
-        .run("SHOW TABLES IN tidegate LIKE 'v%\\_%'")
-        .lines()
-        .count()
-        != 1
-    {
-        assert!(
-            Instant::now() < until,
-            "{}",
-            server.run("SHOW TABLES IN tidegate")
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    one_table_is_left(&server);
     room.stop.request();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_mock_engine_is_loaded_and_never_believed() {
     let server = MySql::start_with_mock(&[]);
-    let schema = server.schema("mock");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 5_000).await;
-    let mut config = quick(&server);
-    config.views.secondary_engine = SecondaryEngine::Named("MOCK".into());
-    let room = Room::open(&config);
+    let mock = SecondaryEngine::Named("MOCK".into());
+    let set = |config: &mut Config| config.views.secondary_engine = mock;
+    let (mut session, room) = rig_on(&server, 5_000, set).await;
     room.ask_until_view(&mut session, BY_TYPE).await;
     let view = room.view();
     let reason = view.engine_reason.unwrap_or_default();
@@ -520,13 +503,8 @@ async fn the_mock_engine_is_loaded_and_never_believed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_refusal_has_its_reason() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("refused");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 20_000).await;
-    let mut config = quick(&server);
-    config.views.size_ratio_max = 0.05;
-    let room = Room::open(&config);
+    let set = |config: &mut Config| config.views.size_ratio_max = 0.05;
+    let (_server, mut session, room) = rig(20_000, set).await;
     let large =
         "SELECT transaction_id, COUNT(*) FROM financial_transactions GROUP BY transaction_id";
     let float = "SELECT STDDEV(amount) FROM financial_transactions GROUP BY status";
@@ -549,11 +527,7 @@ async fn each_refusal_has_its_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_proxies_one_builds_and_the_other_takes_over() {
-    let server = MySql::start(&[]);
-    let schema = server.schema("two");
-    let mut session = Session::open(&server, &schema).await;
-    transactions(&mut session, 3_000).await;
-    let one = Room::open(&quick(&server));
+    let (server, mut session, one) = rig(3_000, |_| ()).await;
     one.ask_until_view(&mut session, BY_TYPE).await;
     let first = one.view().name;
     let two = Room::open(&quick(&server));
@@ -574,7 +548,7 @@ async fn two_proxies_one_builds_and_the_other_takes_over() {
     let second = two.view().name;
     assert_ne!(first, second);
     assert!(one.views.snapshot().views.len() <= 1);
-    let tables = server.run("SHOW TABLES IN tidegate LIKE 'v%\\_%'");
+    let tables = tables_of_views(&server);
     assert_eq!(tables.trim(), second.split('.').next_back().unwrap());
     let (_, by) = one.ask(&mut session, BY_TYPE).await;
     assert!(
@@ -587,9 +561,7 @@ async fn two_proxies_one_builds_and_the_other_takes_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn through_the_program_an_app_gets_its_answers_from_a_view() {
     let server = MySql::start(&[]);
-    let schema = server.schema("program");
-    let mut direct = Session::open(&server, &schema).await;
-    transactions(&mut direct, 20_000).await;
+    let mut direct = Session::with_transactions(&server, 20_000).await;
     let gate = Tidegate::of(&server)
         .set("views.repeat_count_min", "3")
         .set("views.mean_ms_min", "0")
@@ -598,7 +570,7 @@ async fn through_the_program_an_app_gets_its_answers_from_a_view() {
         .set("views.rebuild_interval_ms_min", "200")
         .set("cache.enabled", "false")
         .start();
-    let mut app = gate.connect(&schema).await;
+    let mut app = gate.connect(&direct.schema).await;
     let hits = "SELECT CAST(IFNULL(SUM(hits), 0) AS SIGNED) FROM views";
     let until = Instant::now() + Duration::from_secs(60);
     let mut day = 0;

@@ -6,18 +6,15 @@ use super::*;
 /// The view of `BY_TYPE` answers this too.
 const BY_STATUS: &str = "SELECT status, COUNT(*), MAX(amount) FROM financial_transactions GROUP BY status ORDER BY status";
 
-async fn with_view_of_by_type(server: &MySql, name: &str) -> (Session, Room) {
-    let mut session = Session::open(server, &server.schema(name)).await;
-    transactions(&mut session, 5_000).await;
-    let room = Room::open(&quick(server));
+async fn with_view_of_by_type() -> (MySql, Session, Room) {
+    let (server, mut session, room) = rig(5_000, |_| ()).await;
     room.ask_until_view(&mut session, BY_TYPE).await;
-    (session, room)
+    (server, session, room)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_statement_that_comes_after_its_view_is_compared_first() {
-    let server = MySql::start(&[]);
-    let (mut session, room) = with_view_of_by_type(&server, "later").await;
+    let (_server, mut session, room) = with_view_of_by_type().await;
     let mut reasons = Vec::new();
     loop {
         let (rows, by) = room.ask(&mut session, BY_STATUS).await;
@@ -36,9 +33,8 @@ async fn a_statement_that_comes_after_its_view_is_compared_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_view_that_differs_answers_nothing_new_and_goes() {
-    let server = MySql::start(&[]);
-    let (mut session, room) = with_view_of_by_type(&server, "differs").await;
-    let storage = server.run("SHOW TABLES IN tidegate LIKE 'v%\\_%'");
+    let (server, mut session, room) = with_view_of_by_type().await;
+    let storage = tables_of_views(&server);
     let storage = format!("tidegate.{}", storage.trim());
     let columns = server.run(&format!("SHOW COLUMNS IN {storage} LIKE 'm%'"));
     let wrong: Vec<String> = columns
