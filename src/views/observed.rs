@@ -318,6 +318,7 @@ pub struct Observed {
     refusal: Mutex<Option<(Refusal, u64)>>,
     refused: AtomicU64,
     last_ms: AtomicU64,
+    hits_seen: AtomicU64,
 }
 
 impl Observed {
@@ -335,6 +336,7 @@ impl Observed {
             refusal: Mutex::new(None),
             refused: AtomicU64::new(0),
             last_ms: AtomicU64::new(0),
+            hits_seen: AtomicU64::new(0),
         }
     }
 
@@ -404,6 +406,19 @@ impl Observed {
         if variants.iter().any(|variant| variant.plan.table() == table) {
             self.variants.store(Arc::default());
         }
+    }
+
+    /// Answers from views since the last call are questions as well: it was asked just now.
+    pub fn note_hits(&self, now_ms: u64) {
+        let hits = self.hits();
+        if self.hits_seen.swap(hits, Ordering::Relaxed) != hits {
+            self.last_ms.fetch_max(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn hits(&self) -> u64 {
+        let variants = self.variants.load();
+        variants.iter().map(|variant| variant.hits()).sum()
     }
 
     /// When it was last asked, in the room's ms.
@@ -518,9 +533,25 @@ impl Statements {
             .collect()
     }
 
-    /// Forgets statements not asked since `before_ms`.
+    /// Forgets statements not asked since `before_ms`; when there is no place for another one, also a quarter of those that no
+    /// view answers, the ones not asked for longest: else nothing new would ever be learnt where many statements come only once.
     pub fn forget(&self, before_ms: u64) {
         self.map.retain(|_, entry| entry.last_ms() >= before_ms);
+        if self.map.len() < self.entries_max {
+            return;
+        }
+        let age = |entry: &Observed| (entry.hits() > 0, entry.last_ms());
+        let mut ages: Vec<_> = self.map.iter().map(|entry| age(&entry)).collect();
+        ages.sort_unstable();
+        let mut left = ages.len().div_ceil(4);
+        let Some(&oldest) = ages.get(left - 1) else {
+            return;
+        };
+        self.map.retain(|_, entry| {
+            let stays = left == 0 || age(entry) > oldest;
+            left -= usize::from(!stays);
+            stays
+        });
     }
 
     /// Executions not counted because the table was full.

@@ -177,6 +177,10 @@ fn env(changes: &[(usize, &str)]) -> SessionEnv {
         "0",
         "1000",
         "utf8mb4_0900_ai_ci",
+        "65536",
+        "8388608",
+        "0",
+        "18446744073709551615",
         "3d27f50a-e4ae-11f1-845f-02fc00000001",
     ];
     // What the row has beyond these is of no interest here.
@@ -372,6 +376,34 @@ fn sessions_that_differ_are_refused_or_kept_apart() {
 }
 
 #[test]
+fn what_a_view_answers_is_asked_for() {
+    let mut config = Config::default();
+    config.statements.cache_entries_max = 4;
+    let desk = Desk::with(&config);
+    desk.observe(SQL, 1);
+    desk.plan();
+    desk.publish(EngineUse::None, 1);
+    let observed = desk.views.statements.all().remove(0).1;
+    observed.note_hits(1_000_000);
+    assert!(observed.last_ms() < 1_000_000, "nobody asked");
+    let route = desk.route(SQL).unwrap();
+    desk.views.served(&route, 1);
+    observed.note_hits(1_000_000);
+    observed.note_hits(2_000_000);
+    assert_eq!(observed.last_ms(), 1_000_000);
+    // And it stays when others must make room.
+    for round in 0..9 {
+        for table in 0..3 {
+            let sql = format!("SELECT COUNT(*) FROM t{round}_{table} GROUP BY a");
+            desk.observe(&sql, 1);
+        }
+        desk.views.statements.forget(0);
+    }
+    assert_eq!(desk.views.statements.all().len(), 3);
+    assert!(desk.route(SQL).is_ok());
+}
+
+#[test]
 fn what_is_kept_is_bounded() {
     let mut config = Config::default();
     config.statements.cache_entries_max = 10;
@@ -381,6 +413,11 @@ fn what_is_kept_is_bounded() {
     }
     assert_eq!(desk.views.statements.all().len(), 10);
     assert_eq!(desk.views.statements.overflow(), 40);
+    // The next look makes room: what comes then is learnt.
+    desk.views.statements.forget(0);
+    assert_eq!(desk.views.statements.all().len(), 7);
+    desk.observe("SELECT COUNT(*) FROM late GROUP BY a", 1);
+    assert_eq!(desk.views.statements.all().len(), 8);
     let long = format!(
         "SELECT COUNT(*) FROM t0 WHERE a = '{}' GROUP BY a",
         "x".repeat(40_000)

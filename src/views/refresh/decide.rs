@@ -61,6 +61,7 @@ impl Keeper {
             entry.demand = 0;
         }
         for (_, observed) in self.views.statements.all() {
+            observed.note_hits(now_ms);
             for variant in observed.variants().iter() {
                 let (base, hits) = variant.advance(now_ms, window_ms);
                 let definition = variant.plan.definition();
