@@ -16,6 +16,8 @@ pub mod statement;
 
 pub mod session_statement;
 
+pub mod skipped;
+
 pub mod functions;
 
 mod scan;

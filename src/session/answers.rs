@@ -8,6 +8,7 @@ use super::observe::Execution;
 use super::prepared::Bound;
 use super::relay::Timing;
 use super::rooms::Rooms;
+use super::statements::whole_number;
 use crate::analytics::ServedBy;
 use crate::backend::connection::ExchangeError;
 use crate::cache::{Fill, Hit, Lookup, Request};
@@ -20,6 +21,7 @@ use crate::protocol::status;
 use crate::router::reason::Reason;
 use crate::sql::Statement;
 use crate::sql::env::SessionEnv;
+use crate::sql::skipped::skipped_rows;
 use crate::views::pattern::check_parameters;
 use crate::views::{self, ViewRoute, secondary};
 use std::hash::Hasher;
@@ -33,6 +35,9 @@ const UNSIGNED_FLAG: u16 = 32;
 
 /// A view's answer is held whole before its first byte is sent, so that a failure can still become the base tables' answer.
 const VIEW_ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Most rows that the backend connection is made to find for the sake of FOUND_ROWS() alone, where an OFFSET left most of them out.
+const FOUND_ROWS_MAX: u64 = 1 << 20;
 
 /// A read that may be answered from elsewhere, with its text apart from the client's buffer.
 pub(super) struct Question<'a> {
@@ -104,10 +109,14 @@ impl Session {
                 _ if rooms.binlog.is_of_another(env.variable("server_uuid")) => {
                     (Reason::NotFresh("other_server"), None)
                 }
-                Lookup::Hit(hit) => {
-                    self.send_hit(&hit, question, timing).await?;
-                    return Ok(Tried::Answered);
-                }
+                Lookup::Hit(hit) => match self.found_rows(question, hit.rows) {
+                    Some(found) => {
+                        self.send_hit(&hit, question, timing).await?;
+                        self.state.found_rows_elsewhere = Some(found);
+                        return Ok(Tried::Answered);
+                    }
+                    None => (Reason::NotCacheable("rows_skipped"), None),
+                },
                 Lookup::Fill(fill) => (Reason::CacheMiss, Some(fill)),
                 Lookup::Bypass(skip) => (Reason::NotFresh(skip.label()), None),
             },
@@ -180,7 +189,8 @@ impl Session {
         .await
     }
 
-    /// Sends an answer that did not come from the session's backend connection, and remembers that it knows nothing of it.
+    /// Sends an answer that did not come from the session's backend connection. That knows nothing of it, which is for the caller to
+    /// note: `found_rows_elsewhere`.
     async fn send_own(
         &mut self,
         packets: &[u8],
@@ -195,7 +205,6 @@ impl Session {
             .await
             .map_err(SessionError::ClientIo)?;
         timing.ended = Instant::now();
-        self.state.found_rows_elsewhere = Some(summary.rows);
         let execution = Execution {
             statement: Some(question.statement),
             served_by,
@@ -249,6 +258,9 @@ impl Session {
         let Some(packets) = compose(&columns, &answer, self.client.capabilities, status) else {
             return Ok(Err(Reason::ViewFailed("shape")));
         };
+        let Some(found) = self.found_rows(question, answer.parts.row_count) else {
+            return Ok(Err(Reason::ViewFailed("rows_skipped")));
+        };
         let view_us =
             u64::try_from((timing.last_byte - timing.started).as_micros()).unwrap_or(u64::MAX);
         let summary = Summary {
@@ -268,12 +280,30 @@ impl Session {
             timing,
         )
         .await?;
+        self.state.found_rows_elsewhere = Some(found);
         rooms.views.served(route, view_us);
         if let Some(mut fill) = fill.take() {
             fill.push(&packets);
             fill.complete(&summary, view_us);
         }
         Ok(Ok(()))
+    }
+
+    /// What FOUND_ROWS() says after an answer of so many rows: the rows that an OFFSET left out count as well. `None`: an answer
+    /// without rows does not tell how many there were to leave out.
+    fn found_rows(&self, question: &Question<'_>, rows: u64) -> Option<u64> {
+        if !question.statement.digest_text.contains("LIMIT") {
+            return Some(rows);
+        }
+        let bound = question.bound.map(Bound::values).unwrap_or_default();
+        let parameter = |at: usize| whole_number(bound.get(at)?);
+        match skipped_rows(question.text, self.lex_mode(), parameter)? {
+            0 => Some(rows),
+            skipped if rows > 0 => {
+                Some(rows.saturating_add(skipped)).filter(|n| *n <= FOUND_ROWS_MAX)
+            }
+            _ => None,
+        }
     }
 
     /// Runs the rewritten statement on a service connection; the error is a label.
@@ -443,7 +473,7 @@ fn select_list_bytes(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match (quote, byte) {
-            (Some(_), b'\\') => at += 1,
+            (Some(b'\'' | b'"'), b'\\') => at += 1,
             (Some(q), _) if q == byte => quote = None,
             (Some(_), _) => {}
             (None, b'\'' | b'"' | b'`') => quote = Some(byte),
@@ -520,6 +550,7 @@ mod tests {
         );
         check("select t.from_x, xfrom from t", "select t.from_x, xfrom ");
         check("select 'it\\'s from' from t", "select 'it\\'s from' ");
+        check("select `a\\`, `from`, 1 from t", "select `a\\`, `from`, 1 ");
         check("select 1", "select 1");
         check("select /* from */ 1 from t", "select /* from */ 1 from t");
     }

@@ -60,7 +60,15 @@ async fn until_cached(conn: &mut Conn, sql: &str) {
 #[tokio::test]
 async fn what_the_session_did_before_is_seen_as_past_the_proxy() {
     let (server, gate, schema) = rig();
-    let programs: [&[&str]; 4] = [
+    let programs: [&[&str]; 6] = [
+        &[
+            "SELECT id FROM t ORDER BY id LIMIT 1 OFFSET 1",
+            "SELECT FOUND_ROWS()",
+        ],
+        &[
+            "SELECT id FROM t WHERE id < 4 LIMIT 9, 1",
+            "SELECT FOUND_ROWS()",
+        ],
         &[
             "INSERT INTO t (v) VALUES (4), (5), (6)",
             "SELECT ROW_COUNT(), COUNT(*) > 0 FROM t",
@@ -83,6 +91,9 @@ async fn what_the_session_did_before_is_seen_as_past_the_proxy() {
     ];
     let mut warm = gate.connect(&schema).await;
     until_cached(&mut warm, "SELECT COUNT(*) > 0 FROM t").await;
+    for skipping in [programs[0][0], programs[1][0]] {
+        until_cached(&mut warm, skipping).await;
+    }
     for program in programs {
         let mut through = gate.connect(&schema).await;
         let mut past = server.connect(&schema).await;
