@@ -227,15 +227,15 @@ impl Store {
         }
     }
 
-    /// Rows by minute, newest minute first. No rows while the file was never open. Waits for the disk.
+    /// Hands rows with their minute to `take`, newest minute first. None while the file is not open. Waits for the disk.
     ///
     /// # Errors
     /// The file cannot be read, or not in time. Counted, too.
-    pub fn read(&self, wanted: Wanted) -> Result<Vec<(u64, Row)>, StoreError> {
+    pub fn read(&self, wanted: Wanted, take: impl FnMut(u64, &Row)) -> Result<(), StoreError> {
         if !self.shared.status.lock().is_readable {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        reader::read(&self.settings.path, wanted).inspect_err(|_| {
+        reader::read(&self.settings.path, wanted, take).inspect_err(|_| {
             self.shared.unread.fetch_add(1, Relaxed);
         })
     }

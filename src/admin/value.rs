@@ -65,6 +65,13 @@ impl Value {
         Self::unix_micros(millis.saturating_mul(1000))
     }
 
+    /// A whole minute, given as minutes since 1970-01-01 UTC; 0 becomes NULL. Written without a fraction, as people write
+    /// minutes: moments are compared as text.
+    pub fn unix_minutes(minutes: u64) -> Self {
+        const TO_SECONDS: usize = "0000-00-00 00:00:00".len();
+        Self::unix_millis(minutes.saturating_mul(60_000)).cut(TO_SECONDS)
+    }
+
     /// A digest as its 32 hex digits; 0 means "none" and becomes NULL.
     pub fn digest(digest: u128) -> Self {
         if digest == 0 {
@@ -172,6 +179,10 @@ mod tests {
         assert_eq!(
             Value::unix_micros(1_000_000_000_000_123),
             Value::from("2001-09-09 01:46:40.000123")
+        );
+        assert_eq!(
+            Value::unix_minutes(16_666_666),
+            Value::from("2001-09-09 01:46:00")
         );
     }
 }

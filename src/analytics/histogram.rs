@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 mod sketch;
 
-pub use sketch::SketchError;
+pub use sketch::{SketchError, quantiles};
 
 /// Buckets an octave.
 const PER_OCTAVE: usize = 16;
@@ -46,6 +46,17 @@ pub fn bounds_of(bucket: usize) -> (u64, u64) {
     let shift = group - 1;
     let low = (PER_OCTAVE as u64 + sub) << shift;
     (low, low + (1 << shift))
+}
+
+/// What stands for every duration of a bucket.
+fn middle(bucket: usize) -> u64 {
+    let (low, above) = bounds_of(bucket);
+    low + (above - 1 - low) / 2
+}
+
+/// Which of `total` durations, in order and from 1, the share `quantile` does not pass. At least one was counted.
+fn rank(quantile: f64, total: u64) -> u64 {
+    ((quantile.clamp(0.0, 1.0) * total as f64).ceil() as u64).clamp(1, total.max(1))
 }
 
 /// A count of one bucket. Small where there are many histograms, wide where one counts everything.
@@ -190,14 +201,12 @@ impl Histogram {
         if self.total == 0 {
             return None;
         }
-        let rank =
-            ((quantile.clamp(0.0, 1.0) * self.total as f64).ceil() as u64).clamp(1, self.total);
+        let rank = rank(quantile, self.total);
         let mut seen = 0u64;
         for (bucket, count) in self.counts.iter().enumerate() {
             seen = seen.saturating_add(*count);
             if seen >= rank {
-                let (low, above) = bounds_of(bucket);
-                return Some(low + (above - 1 - low) / 2);
+                return Some(middle(bucket));
             }
         }
         None

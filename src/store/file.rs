@@ -53,6 +53,9 @@ pub enum StoreError {
     /// Reading took too long.
     #[error("reading it takes too long; ask for fewer minutes")]
     Slow,
+    /// The words of the rows take too much memory.
+    #[error("its texts are too much to be read at once; ask for fewer minutes")]
+    Large,
     /// SQLite could not do something.
     #[error("{0}")]
     Sqlite(rusqlite::Error),

@@ -11,13 +11,15 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::file::{self, StoreError};
 use super::{Row, Sums, Wanted};
 
-/// Latencies of all rows of one reading: a sketch has some hundred bytes.
-const LATENCY_BYTES_MAX: usize = 64 << 20;
 /// Names and texts of one reading, each counted once.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
-/// The newest rows of the minutes wanted, newest minute first.
-pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Vec<(u64, Row)>, StoreError> {
+/// Hands over the newest rows of the minutes wanted, newest minute first.
+pub(super) fn read(
+    path: &Path,
+    wanted: Wanted,
+    mut take: impl FnMut(u64, &Row),
+) -> Result<(), StoreError> {
     let deadline = Instant::now() + wanted.wait_max;
     let mut db = file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.pragma_update(None, "query_only", true)?;
@@ -40,20 +42,18 @@ pub(super) fn read(path: &Path, wanted: Wanted) -> Result<Vec<(u64, Row)>, Store
         limit(wanted.to),
         limit(wanted.rows_max as u64),
     ))?;
-    let (mut rows, mut latency_bytes) = (Vec::new(), 0);
     while let Some(row) = found.next()? {
         if Instant::now() >= deadline {
             return Err(StoreError::Slow);
         }
         let minute = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0);
         let row = reading.row(row)?;
-        latency_bytes += row.latency.len();
-        if latency_bytes > LATENCY_BYTES_MAX || reading.text_bytes > TEXT_BYTES_MAX {
-            break;
+        if reading.text_bytes > TEXT_BYTES_MAX {
+            return Err(StoreError::Large);
         }
-        rows.push((minute, row));
+        take(minute, &row);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Words of rows read so far, so that each is in memory once.

@@ -53,6 +53,13 @@ const ALL: Wanted = Wanted {
     wait_max: FINISH_MAX,
 };
 
+fn read(store: &Store, wanted: Wanted) -> Vec<(u64, Row)> {
+    let mut rows = Vec::new();
+    let read = store.read(wanted, |minute, row| rows.push((minute, row.clone())));
+    read.unwrap();
+    rows
+}
+
 /// Waits until the writer has taken in everything and is in the state.
 #[track_caller]
 fn reach(store: &Store, state: State, written: u64, lost: u64) -> Status {
@@ -80,20 +87,20 @@ fn what_was_written_is_read_after_a_restart() {
         (status.minutes, status.oldest, status.newest),
         (3, Some(100), Some(102))
     );
-    let mut read = store.read(ALL).unwrap();
-    assert_eq!(read.len(), 3);
+    let mut found = read(&store, ALL);
+    assert_eq!(found.len(), 3);
     assert_eq!(
-        (read[0].0, read[0].1.sums.executions),
+        (found[0].0, found[0].1.sums.executions),
         (101, 3),
         "newest first"
     );
     assert_eq!(
-        (&*read[0].1.text, &*read[0].1.kind),
+        (&*found[0].1.text, &*found[0].1.kind),
         ("", ""),
         "no digest, no text"
     );
-    read.sort_by_key(|(_, row)| row.digest);
-    assert_eq!(read[1], (100, row(1, 5)));
+    found.sort_by_key(|(_, row)| row.digest);
+    assert_eq!(found[1], (100, row(1, 5)));
     assert!(store.finish(FINISH_MAX));
     store.write(minute(103, vec![]));
     assert_eq!(store.status().lost, 1, "after the end nothing is kept");
@@ -110,20 +117,23 @@ fn what_was_written_is_read_after_a_restart() {
         rows_max: 10,
         ..ALL
     };
-    let read = store.read(wanted).unwrap();
-    let one = read.iter().find(|(_, row)| row.digest == 1).unwrap();
+    let found = read(&store, wanted);
+    let one = found.iter().find(|(_, row)| row.digest == 1).unwrap();
     assert_eq!(
-        (read.len(), one.1.sums.executions, one.1.sums.total_us),
+        (found.len(), one.1.sums.executions, one.1.sums.total_us),
         (2, 7, 70)
     );
     assert_eq!(one.1.latency, [1, 2, 1, 2]);
     let one = Wanted { rows_max: 1, ..ALL };
-    assert_eq!(store.read(one).unwrap()[0].0, 101);
+    assert_eq!(read(&store, one)[0].0, 101);
     let at_once = Wanted {
         wait_max: Duration::ZERO,
         ..ALL
     };
-    assert!(matches!(store.read(at_once), Err(StoreError::Slow)));
+    assert!(matches!(
+        store.read(at_once, |_, _| ()),
+        Err(StoreError::Slow)
+    ));
     assert_eq!(store.status().unread, 1);
     assert!(store.finish(FINISH_MAX));
 }
@@ -144,7 +154,7 @@ fn a_crash_loses_what_was_not_written() {
     }
     let again = Store::start(settings(&left)).unwrap();
     assert_eq!(reach(&again, State::On, 0, 0).minutes, 2);
-    assert_eq!(again.read(ALL).unwrap().len(), 2);
+    assert_eq!(read(&again, ALL).len(), 2);
     assert!(again.finish(FINISH_MAX));
 
     // Cut off in the middle of the last transaction.
@@ -192,7 +202,7 @@ fn old_minutes_and_unused_texts_go() {
     assert_eq!(reach(&store, State::On, 3, 0).oldest, Some(10 * day));
     store.write(minute(13 * day + 1, vec![]));
     assert_eq!(reach(&store, State::On, 4, 0).oldest, Some(11 * day));
-    assert_eq!(store.read(ALL).unwrap().len(), 2);
+    assert_eq!(read(&store, ALL).len(), 2);
     assert!(store.finish(FINISH_MAX));
     let db = Connection::open(&settings(&folder).path).unwrap();
     let texts: String = db
@@ -245,7 +255,7 @@ fn the_file_does_not_grow_for_ever() {
     .unwrap();
     store.write(minute(100_000, vec![row(1, 1)]));
     let status = reach(&store, State::On, 1, 0);
-    assert_eq!((status.minutes, store.read(ALL).unwrap().len()), (1, 1));
+    assert_eq!((status.minutes, read(&store, ALL).len()), (1, 1));
     assert!(status.bytes < bytes_max, "{status:?}");
     assert!(store.finish(FINISH_MAX));
 }
@@ -261,7 +271,7 @@ fn refused(settings: &Settings) -> String {
     }
     store.write(minute(5, vec![row(1, 1)]));
     let status = reach(&store, State::Off, 0, 1);
-    assert_eq!(store.read(ALL).unwrap(), []);
+    assert_eq!(read(&store, ALL), []);
     assert!(store.finish(FINISH_MAX));
     assert!(
         std::fs::read(&settings.path).unwrap() == before,
@@ -357,12 +367,12 @@ fn a_file_turned_at_random_ends_nobody() {
             bytes[at] = random(256) as u8;
         }
         std::fs::write(&settings.path, &bytes).unwrap();
-        let _ = reader::read(&settings.path, ALL);
+        let _ = reader::read(&settings.path, ALL, |_, _| ());
         let shared = Arc::new(Shared::default());
         let mut writer = writer::Writer::new(settings.clone(), shared.clone());
         writer.take(&minute(6, vec![row(1, 1)]));
         taken += u64::from(shared.status.lock().written == 1);
-        let _ = reader::read(&settings.path, ALL);
+        let _ = reader::read(&settings.path, ALL, |_, _| ());
         drop(writer);
         for beside in ["-wal", "-shm"] {
             let mut path = settings.path.clone().into_os_string();
@@ -440,10 +450,9 @@ fn a_full_disk_loses_minutes_and_nothing_else() {
         (status.state, status.written, status.minutes),
         (State::On, 2, 2)
     );
-    assert_eq!(
-        reader::read(&settings(&folder).path, ALL).unwrap().len(),
-        500
-    );
+    let mut rows = 0;
+    reader::read(&settings(&folder).path, ALL, |_, _| rows += 1).unwrap();
+    assert_eq!(rows, 500);
 }
 
 /// Nobody waits for a writer that hangs: what finds no room in the queue is lost and counted.

@@ -75,11 +75,7 @@ fn none() -> Status {
 }
 
 fn row(path: Value, status: &Status) -> Row {
-    let minute = |minute: Option<u64>| {
-        minute.map_or(Value::Null, |minute| {
-            Value::unix_millis(minute.saturating_mul(60_000))
-        })
-    };
+    let minute = |minute: Option<u64>| minute.map_or(Value::Null, Value::unix_minutes);
     vec![
         path,
         status.state.label().into(),

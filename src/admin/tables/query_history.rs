@@ -1,5 +1,6 @@
 //! `tidegate.query_history`: what ran in each minute of the past, from the history file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,19 +8,19 @@ use crate::admin::bounds::Bounds;
 use crate::admin::catalog::{Bounded, SCHEMA, Table, Type, column};
 use crate::admin::sources::BoundedRowsFn;
 use crate::admin::value::{Row, Value};
-use crate::analytics::histogram::Histogram;
+use crate::analytics::histogram::quantiles;
 use crate::store::{self, Store, Wanted};
 
 /// See its description.
 pub static TABLE: Table = Table {
     schema: SCHEMA,
     name: "query_history",
-    description: "One row per minute, digest, user, app and schema: what ran in that minute, from the file in history.path. The minute that runs is not in it yet. Read from the file at each statement: the newest admin.rows_max rows between the bounds that WHERE sets on minute (=, <, <=, >, >=, BETWEEN, with a moment written as here).",
+    description: "One row per minute, digest, user, app and schema: what ran in that minute, from the file in history.path. The minute that runs is not in it yet. Read from the file at each statement: the newest admin.rows_max rows between the bounds that WHERE sets on minute (=, <, <=, >, >=, BETWEEN, with a moment written as there).",
     columns: &[
         column(
             "minute",
             Type::Datetime,
-            "The minute (UTC), by its beginning.",
+            "The minute (UTC), by its beginning, written as 2026-01-31 23:59:00.",
         ),
         column(
             "digest",
@@ -181,18 +182,18 @@ pub fn source(store: Option<Arc<Store>>, rows_max: usize, wait_max: Duration) ->
         let Some(store) = &store else {
             return Ok(Vec::new());
         };
-        let found = store.read(Wanted {
+        let wanted = Wanted {
             from: minute(bounds.from_us, 0),
             to: minute(bounds.to_us, u64::MAX),
             rows_max,
             wait_max,
+        };
+        let (mut rows, mut written) = (Vec::new(), Written::default());
+        let read = store.read(wanted, |minute, found| {
+            rows.push(row(minute, found, &mut written));
         });
-        let found = found.map_err(|error| format!("history: {error}"))?;
-        let mut latency = Histogram::default();
-        let rows = found.iter();
-        Ok(rows
-            .map(|(minute, found)| row(*minute, found, &mut latency))
-            .collect())
+        read.map_err(|error| format!("history: {error}"))?;
+        Ok(rows)
     })
 }
 
@@ -203,23 +204,39 @@ fn minute(bound_us: Option<i64>, otherwise: u64) -> u64 {
     })
 }
 
-fn row(minute: u64, found: &store::Row, latency: &mut Histogram) -> Row {
-    latency.clear();
-    if latency.add_sketch(&found.latency).is_err() {
-        // Part of a sketch would give wrong percentiles.
-        latency.clear();
-    }
-    let mut row = vec![
-        Value::unix_millis(minute.saturating_mul(60_000)),
-        Value::digest(found.digest),
+/// Values that many rows have, each written once.
+#[derive(Default)]
+struct Written {
+    minutes: HashMap<u64, Value>,
+    digests: HashMap<u128, Value>,
+}
+
+fn row(minute: u64, found: &store::Row, written: &mut Written) -> Row {
+    let minutes = written.minutes.entry(minute);
+    let minute = minutes
+        .or_insert_with_key(|minute| Value::unix_minutes(*minute))
+        .clone();
+    let digests = written.digests.entry(found.digest);
+    let digest = digests.or_insert_with_key(|digest| Value::digest(*digest));
+    // There are many: no room is left over.
+    let mut row = Vec::with_capacity(TABLE.columns.len());
+    row.extend([
+        minute,
+        digest.clone(),
         Value::text_or_null(&found.text),
         Value::text_or_null(&found.kind),
         (&found.user).into(),
         (&found.app).into(),
         (&found.schema).into(),
-    ];
+    ]);
     row.extend(found.sums.values().map(Value::from));
-    row.extend([0.5, 0.95, 0.99].map(|quantile| Value::from(latency.quantile(quantile))));
+    // Part of a sketch would give wrong percentiles: one that is broken gives none.
+    let latency = quantiles(&found.latency, [0.5, 0.95, 0.99]).ok().flatten();
+    row.extend(
+        latency.map_or([Value::Null, Value::Null, Value::Null], |us| {
+            us.map(Value::from)
+        }),
+    );
     row
 }
 

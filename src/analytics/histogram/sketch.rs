@@ -4,7 +4,7 @@
 //! For each bucket that counted something, in order: how many buckets it is past the one before (past -1 at first), then
 //! its count; both as LEB128 (seven bits a byte, the low ones first, the high bit set but in the last byte).
 
-use super::{BUCKETS, Histogram};
+use super::{BUCKETS, Histogram, middle, rank};
 
 /// The largest sum of counts that is taken: more than there can be, and some of them still fit 64 bits.
 const COUNT_MAX: u64 = 1 << 60;
@@ -46,6 +46,77 @@ fn take(bytes: &mut &[u8]) -> Result<u64, SketchError> {
     Err(SketchError::Number)
 }
 
+/// The buckets of a sketch with their counts, in order. Ends at the first error.
+struct Buckets<'a> {
+    bytes: &'a [u8],
+    next: usize,
+    sum: u64,
+}
+
+impl<'a> Buckets<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            next: 0,
+            sum: 0,
+        }
+    }
+
+    fn read(&mut self) -> Result<(usize, u64), SketchError> {
+        let skipped = usize::try_from(take(&mut self.bytes)?).map_err(|_| SketchError::Bucket)?;
+        let bucket = self.next.checked_add(skipped);
+        let bucket = bucket.filter(|bucket| *bucket < BUCKETS);
+        let bucket = bucket.ok_or(SketchError::Bucket)?;
+        let count = take(&mut self.bytes)?;
+        self.sum = self.sum.saturating_add(count);
+        if count == 0 || self.sum > COUNT_MAX {
+            return Err(SketchError::Count);
+        }
+        self.next = bucket + 1;
+        Ok((bucket, count))
+    }
+}
+
+impl Iterator for Buckets<'_> {
+    type Item = Result<(usize, u64), SketchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let read = self.read();
+        if read.is_err() {
+            self.bytes = &[];
+        }
+        Some(read)
+    }
+}
+
+/// [`Histogram::quantile`] for some rising shares at once, from the bytes alone: a table of history asks it of each row.
+/// None when nothing was counted.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn quantiles<const N: usize>(
+    bytes: &[u8],
+    shares: [f64; N],
+) -> Result<Option<[u64; N]>, SketchError> {
+    let mut total = 0;
+    for counted in Buckets::of(bytes) {
+        total += counted?.1;
+    }
+    let mut found = [0; N];
+    let mut open = found.iter_mut().zip(shares).peekable();
+    let mut seen = 0;
+    for (bucket, count) in Buckets::of(bytes).flatten() {
+        seen += count;
+        while let Some((to, _)) = open.next_if(|(_, share)| rank(*share, total) <= seen) {
+            *to = middle(bucket);
+        }
+    }
+    Ok((total > 0).then_some(found))
+}
+
 impl Histogram {
     /// Appends the sketch. What is counted beyond 2^60 in all is left out.
     pub fn encode(&self, into: &mut Vec<u8>) {
@@ -65,19 +136,10 @@ impl Histogram {
     ///
     /// # Errors
     /// What is wrong with the bytes; what stood before that was added.
-    pub fn add_sketch(&mut self, mut bytes: &[u8]) -> Result<(), SketchError> {
-        let (mut next, mut sum) = (0usize, 0u64);
-        while !bytes.is_empty() {
-            let skipped = usize::try_from(take(&mut bytes)?).map_err(|_| SketchError::Bucket)?;
-            let bucket = next.checked_add(skipped).filter(|bucket| *bucket < BUCKETS);
-            let bucket = bucket.ok_or(SketchError::Bucket)?;
-            let count = take(&mut bytes)?;
-            sum = sum.saturating_add(count);
-            if count == 0 || sum > COUNT_MAX {
-                return Err(SketchError::Count);
-            }
+    pub fn add_sketch(&mut self, bytes: &[u8]) -> Result<(), SketchError> {
+        for counted in Buckets::of(bytes) {
+            let (bucket, count) = counted?;
             self.add(bucket, count);
-            next = bucket + 1;
         }
         Ok(())
     }
@@ -171,6 +233,15 @@ mod tests {
             prop_assert_eq!(merged, encoded(&both));
         }
 
+        #[test]
+        fn quantiles_of_the_bytes_are_those_of_the_histogram(durations in prop::collection::vec(any::<u64>(), 0..300)) {
+            let histogram = of(&durations);
+            let shares = [0.0, 0.5, 0.95, 0.99, 1.0];
+            let expected = shares.map(|share| histogram.quantile(share));
+            let found = quantiles(&encoded(&histogram), shares).unwrap();
+            prop_assert_eq!(found.map(|found| found.map(Some)).unwrap_or_default(), expected);
+        }
+
         /// Any bytes: no panic, no more memory, and whatever was taken can be asked, added and written again.
         #[test]
         fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), other in prop::collection::vec(0u8..20, 0..60)) {
@@ -183,6 +254,7 @@ mod tests {
             histogram.merge(&copy);
             prop_assert_eq!(histogram.quantile(0.99).is_some(), histogram.count() > 0);
             prop_assert!(histogram.counts().len() == BUCKETS && encoded(&histogram).len() <= BUCKETS * 11);
+            prop_assert_eq!(quantiles(&bytes, [0.5]).is_err(), Histogram::default().add_sketch(&bytes).is_err());
             let merged = Histogram::merge_sketches(&bytes, &other);
             prop_assert_eq!(Histogram::default().add_sketch(&merged), Ok(()));
         }
