@@ -11,6 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::file::{self, StoreError};
 use super::{Row, Sums, Wanted};
 
+/// Steps of SQLite between two looks at the clock: some ten microseconds.
+const STEPS_A_LOOK: i32 = 1_000;
 /// Names and texts of one reading, each counted once.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
@@ -23,6 +25,8 @@ pub(super) fn read(
     let deadline = Instant::now() + wanted.wait_max;
     let mut db = file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.pragma_update(None, "query_only", true)?;
+    // Within a row, too: somebody may have put a view without end in the place of our table.
+    db.progress_handler(STEPS_A_LOOK, Some(move || Instant::now() >= deadline))?;
     // One transaction: rows and texts of one moment.
     let db = db.transaction()?;
     let mut reading = Reading {

@@ -383,6 +383,31 @@ fn a_file_turned_at_random_ends_nobody() {
     assert!((1..150).contains(&taken), "{taken} of 150 were taken");
 }
 
+/// Somebody puts another file in the place of ours: reading it ends, and ends with an error.
+#[test]
+fn a_file_that_was_swapped_is_read_with_care() {
+    let folder = TempDir::new().unwrap();
+    let settings = settings(&folder);
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let sums = Sums::NAMES.join(", 1 AS ");
+    Connection::open(&settings.path)
+        .unwrap()
+        .execute_batch(&format!(
+            "CREATE VIEW query AS WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) \
+             SELECT n AS minute, x'00' AS digest, 'a' AS user, 'b' AS app, 'c' AS schema_name, 1 AS {sums}, x'' AS latency \
+             FROM n WHERE n < 0"
+        ))
+        .unwrap();
+    let started = Instant::now();
+    let wanted = Wanted {
+        wait_max: Duration::from_millis(200),
+        ..ALL
+    };
+    let read = reader::read(&settings.path, wanted, |_, _| ());
+    assert!(matches!(read, Err(StoreError::Slow)), "{read:?}");
+    assert!(started.elapsed() < FINISH_MAX);
+}
+
 /// Where nothing can be written: counted, told once, and tried again.
 #[test]
 fn a_folder_that_cannot_be_written_is_tried_again() {

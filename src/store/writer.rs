@@ -193,6 +193,7 @@ fn values<'a>(
 }
 
 /// Deletes minutes that are too old, then oldest minutes until the rest fits; stops after a bounded number of rows.
+/// Minutes ahead of the clock are never too old: they stay until the clock has come by, or the room is used up.
 fn prune(work: &Transaction<'_>, minute: &Minute, settings: &Settings) -> Result<(), StoreError> {
     let kept = u64::from(settings.keep_days).saturating_mul(MINUTES_A_DAY);
     let too_old = stored(minute.minute.saturating_sub(kept));

@@ -4,7 +4,7 @@
 use mysql_async::prelude::Queryable;
 
 use crate::support::{MySql, Tidegate, wait_until};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What history shows of one schema: kind, user, executions, errors, rows, whether times add up, text.
 type Shown = (String, String, u64, u64, u64, bool, String);
@@ -34,6 +34,13 @@ async fn run(gate: &Tidegate, schema: &str, times: u64) {
     app.disconnect().await.unwrap();
 }
 
+/// Waits until the file was opened so often: that happens beside the start of the rest.
+fn opened(gate: &Tidegate, times: usize) {
+    wait_until("the history file is open", Duration::from_secs(20), || {
+        (gate.log().matches("history is on").count() == times).then_some(())
+    });
+}
+
 /// Statements of two runs of the program are told by the third, each as often as it ran.
 #[tokio::test]
 async fn what_ran_is_there_after_a_stop() {
@@ -46,6 +53,7 @@ async fn what_ran_is_there_after_a_stop() {
     run(&gate, &schema, 5).await;
     gate.stop();
     gate.start_again();
+    opened(&gate, 2);
     let expected = |runs: u64| {
         let row = |executions, errors, rows, text: &str| -> Shown {
             let (kind, user) = ("select".to_owned(), "app".to_owned());
@@ -61,6 +69,7 @@ async fn what_ran_is_there_after_a_stop() {
     run(&gate, &schema, 5).await;
     gate.stop();
     gate.start_again();
+    opened(&gate, 3);
     assert_eq!(shown(&gate, &schema).await, expected(2));
     let about: Vec<(String, u64, u64, bool, Option<String>)> = gate
         .admin("SELECT state, lost, unread, minutes BETWEEN 1 AND 10 AND size_bytes > 0 AND newest >= oldest, reason FROM history")
@@ -74,6 +83,33 @@ async fn what_ran_is_there_after_a_stop() {
         ))
         .await;
     assert!(recent[0].0 >= 2 && recent[0].0 == recent[0].1, "{recent:?}");
+    gate.stop();
+}
+
+/// A minute is written when it ends, and then no crash takes it away.
+#[tokio::test]
+async fn a_minute_that_ended_survives_a_crash() {
+    let server = MySql::shared();
+    let schema = server.schema("crash");
+    server.run(&format!(
+        "CREATE TABLE {schema}.t (a BIGINT PRIMARY KEY); INSERT INTO {schema}.t VALUES (1000), (1001)"
+    ));
+    let gate = Tidegate::of(server).start();
+    run(&gate, &schema, 3).await;
+    let until = Instant::now() + Duration::from_secs(90);
+    let written = loop {
+        let rows = shown(&gate, &schema).await;
+        // All of them: a minute can end between two statements.
+        if rows.iter().map(|row| row.2).sum::<u64>() == 4 {
+            break rows;
+        }
+        assert!(Instant::now() < until, "{rows:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    gate.kill9();
+    gate.start_again();
+    opened(&gate, 2);
+    assert_eq!(shown(&gate, &schema).await, written);
     gate.stop();
 }
 
