@@ -24,6 +24,8 @@ pub(super) struct Writer {
     settings: Settings,
     shared: Arc<Shared>,
     file: Option<Open>,
+    /// Minutes written since start.
+    written: u64,
 }
 
 impl Writer {
@@ -32,6 +34,7 @@ impl Writer {
             settings,
             shared,
             file: None,
+            written: 0,
         }
     }
 
@@ -59,7 +62,9 @@ impl Writer {
         if written.is_err() {
             self.shared.lost.fetch_add(1, Relaxed);
         }
-        self.enter(written);
+        // What goes wrong behind a minute that is written is trouble, but nothing is lost by it.
+        let kept = written.and_then(|()| self.keep_house());
+        self.enter(kept);
     }
 
     /// Opens the file unless it is open, and still the one at its path.
@@ -74,8 +79,8 @@ impl Writer {
         }
         if self.file.is_none() {
             let file = file::open(&self.settings)?;
-            measure(&file.db, &mut self.shared.status.lock())?;
             self.file = Some(file);
+            self.measure()?;
         }
         Ok(())
     }
@@ -90,10 +95,28 @@ impl Writer {
         add(&work, minute)?;
         prune(&work, minute, &self.settings)?;
         work.commit()?;
-        give_back(&file.db)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    fn keep_house(&self) -> Result<(), StoreError> {
+        if let Some(file) = &self.file {
+            give_back(&file.db)?;
+        }
+        self.measure()
+    }
+
+    /// Brings the size and the minutes kept. Who asks for the status must not wait for the disk: it is locked at the end.
+    fn measure(&self) -> Result<(), StoreError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let measured = measured(&file.db)?;
         let mut status = self.shared.status.lock();
-        status.written += 1;
-        measure(&file.db, &mut status)
+        (status.minutes, status.bytes) = (measured.minutes, measured.bytes);
+        (status.oldest, status.newest) = (measured.oldest, measured.newest);
+        status.written = self.written;
+        Ok(())
     }
 
     /// Says what changed, once.
@@ -243,17 +266,20 @@ fn give_back(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Brings the size and the minutes kept.
-fn measure(db: &Connection, status: &mut Status) -> Result<(), StoreError> {
+/// The size and the minutes kept; nothing else is set.
+fn measured(db: &Connection) -> Result<Status, StoreError> {
     let minute = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
     let found = db
         .prepare_cached("SELECT COUNT(*), MIN(minute), MAX(minute) FROM minute")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let (minutes, oldest, newest): (i64, Option<i64>, Option<i64>) = found;
-    status.minutes = u64::try_from(minutes).unwrap_or(0);
-    (status.oldest, status.newest) = (minute(oldest), minute(newest));
-    status.bytes = number(db, "page_count")?.saturating_mul(number(db, "page_size")?);
-    Ok(())
+    Ok(Status {
+        minutes: u64::try_from(minutes).unwrap_or(0),
+        oldest: minute(oldest),
+        newest: minute(newest),
+        bytes: number(db, "page_count")?.saturating_mul(number(db, "page_size")?),
+        ..Status::default()
+    })
 }
 
 #[cfg(test)]
