@@ -190,8 +190,13 @@ pub fn redact(code: u16, message: &str, into: &mut String) {
     let (Some(first), Some(last)) = (message.find(quote), message.rfind(quote)) else {
         return push_bounded(message, into);
     };
+    if first == last && is_not(message, first) {
+        return push_bounded(message, into);
+    }
     let tail_from = match code {
         DUPLICATE_ENTRY => message.rfind(" for key '").filter(|at| *at > first),
+        // Never closed, since the message was cut: all the rest is the value.
+        _ if first == last => None,
         _ => Some(last + 1),
     };
     push_bounded(message.get(..first).unwrap_or_default(), into);
@@ -202,6 +207,12 @@ pub fn redact(code: u16, message: &str, into: &mut String) {
             .unwrap_or_default(),
         into,
     );
+}
+
+/// Whether the quote at `at` is the apostrophe of a "Can't" or "doesn't", which opens no value.
+fn is_not(message: &str, at: usize) -> bool {
+    let (before, behind) = message.split_at(at);
+    before.ends_with('n') && (behind.starts_with("'t ") || behind == "'t")
 }
 
 fn push_bounded(text: &str, into: &mut String) {
@@ -259,6 +270,8 @@ mod tests {
         );
         check(2013, "Lost connection", "Lost connection");
         check(1062, "odd 'x'", "odd '?'");
+        check(2003, "Can't connect", "Can't connect");
+        check(1366, "Incorrect value: 'pin 12 and", "Incorrect value: '?'");
     }
 
     #[test]
