@@ -109,14 +109,23 @@ struct Anchor {
 /// Follows the log until `stop`.
 pub(super) async fn run(binlog: Arc<Binlog>, stop: Shutdown) {
     let mut past: Option<Past> = None;
+    let mut told: Option<(&str, String)> = None;
     loop {
         let stopped = tokio::select! {
             () = stop.requested() => return,
             stopped = follow(&binlog, &mut past) => stopped,
         };
         let was_up = binlog.available().is_ok();
+        if was_up {
+            told = None;
+        }
         binlog.set_down(stopped.reason, &stopped.detail);
-        tracing::info!(reason = stopped.reason.label(), detail = %stopped.detail, "log stream stopped");
+        let (reason, detail) = (stopped.reason.label(), &stopped.detail);
+        // What stays as it is is said once.
+        if told.as_ref() != Some(&(reason, detail.clone())) {
+            tracing::info!(reason, %detail, "log stream stopped");
+            told = Some((reason, detail.clone()));
+        }
         if !stopped.resumable {
             past = None;
         }

@@ -143,7 +143,8 @@ const OTHERS: [(&str, bool); COLUMNS - OTHERS_FROM] = [
     ("max_allowed_packet", false),
     ("lc_messages", true),
     ("sql_notes", true),
-    ("max_error_count", true),
+    // Changes only how many warnings are listed; setting it takes a privilege that our own user need not have.
+    ("max_error_count", false),
     ("block_encryption_mode", false),
     ("optimizer_switch", false),
     ("resultset_metadata", false),

@@ -19,6 +19,7 @@ mod kills;
 mod long_executions;
 mod other_server;
 mod probe;
+mod readme;
 mod sessions;
 mod strict;
 mod transactions;
