@@ -90,8 +90,7 @@ impl SessionState {
     /// Effects hold also for failed statements: part of a failed one may have been done.
     fn observe_effects(&mut self, statement: &Statement) {
         let effects = &statement.effects;
-        // A text that the parser does not know, but that our own reading shows to be a plain query, does nothing to a session.
-        let opaque = statement.opaque.is_some() && effects.any() || statement.kind == Kind::Multi;
+        let opaque = statement.may_do_more();
         // A trigger of a written table can set variables.
         let writes = !statement.writes.is_empty();
         if effects.env || effects.may_change_schema || effects.ddl || opaque || writes {

@@ -259,11 +259,10 @@ pub fn us(duration: Duration) -> u64 {
 
 /// Whether a statement may set variables in a way that its text does not show.
 fn may_set_anything(statement: &Statement) -> bool {
-    let unread = statement.opaque.is_some() && statement.effects.any();
-    let runs_others = matches!(statement.kind, Kind::Multi | Kind::Call | Kind::Execute);
+    let runs_others = matches!(statement.kind, Kind::Call | Kind::Execute);
     // A function that we do not know may be one that was written for it.
     let function = statement.effects.env && !matches!(statement.kind, Kind::Set | Kind::Use);
-    unread || runs_others || function
+    statement.may_do_more() || runs_others || function
 }
 
 /// What a statement means to a transaction that is open.

@@ -391,6 +391,12 @@ impl Statement {
         u32::try_from(1 + bytes / WEIGHT_UNIT_BYTES).unwrap_or(u32::MAX)
     }
 
+    /// Whether it may do more than was read of it. A text that the parser does not know, but that our own reading shows to be a
+    /// plain query, does nothing to a session.
+    pub fn may_do_more(&self) -> bool {
+        self.opaque.is_some() && self.effects.any() || self.kind == Kind::Multi
+    }
+
     /// The same without its tree, for holders that plan nothing.
     pub fn without_tree(&self) -> Self {
         Self {
