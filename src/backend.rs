@@ -1,5 +1,6 @@
 //! The server side: connections, pool, control plane, probes. Never decides where a statement goes.
 
+pub mod compression;
 pub mod connection;
 pub mod control;
 pub mod defaults;

@@ -21,7 +21,7 @@ mod check;
 
 pub use mistake::ConfigError;
 pub use secret::Secret;
-pub use types::{BackendUrl, LogFormat, SecondaryEngine, TlsMode, User};
+pub use types::{BackendUrl, Compression, LogFormat, SecondaryEngine, TlsMode, User};
 
 /// Everything Tidegate can be told, in range and ready to use. Handed to the rooms as `Arc<Config>`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -195,6 +195,8 @@ pub struct Backend {
     pub url: BackendUrl,
     /// TLS towards the backend.
     pub tls: TlsMode,
+    /// Compression towards the backend, on the connections that serve clients.
+    pub compression: Compression,
     /// Longest wait for connect and login.
     pub connect_ms_max: u64,
     /// Longest silence while an answer is due.
@@ -206,6 +208,7 @@ impl Default for Backend {
         Self {
             url: BackendUrl::default(),
             tls: TlsMode::Preferred,
+            compression: Compression::None,
             connect_ms_max: 5_000,
             silence_ms_max: 86_400_000,
         }
@@ -267,6 +270,8 @@ pub struct Client {
     pub statement_bytes_max: usize,
     /// Read buffer of one socket at rest.
     pub buffer_bytes: usize,
+    /// Algorithms that clients may compress with: `zlib`, `zstd`.
+    pub compression: Vec<String>,
 }
 
 impl Default for Client {
@@ -277,6 +282,7 @@ impl Default for Client {
             packet_bytes_max: 1 << 30,
             statement_bytes_max: 1 << 20,
             buffer_bytes: 16_384,
+            compression: vec!["zlib".to_owned(), "zstd".to_owned()],
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From nothing to a logged-in backend connection: connect, greeting, TLS, authentication. Never waits longer than the target says;
 //! never keeps a secret.
 
+use super::compression::{Algorithm, Role};
 use super::connection::{ServerConnection, ServerFacts, send_packet};
 use super::stream::Stream;
 use super::target::Target;
@@ -85,12 +86,14 @@ struct Begun {
     input: PacketBuffer,
     greeting: Greeting,
     capabilities: u32,
+    compression: Option<Algorithm>,
     sequence: u8,
 }
 
 /// A login that waits for the proof of a client: the server has said which plugin the account has.
 pub struct Asked {
     connection: ServerConnection,
+    compression: Option<Algorithm>,
     /// The account's plugin.
     pub plugin: Vec<u8>,
     /// The challenge for it, as the server sent it.
@@ -118,8 +121,10 @@ pub async fn open(
             nonce,
         );
         let (answer, plugin) = (auth.first_response()?.to_vec(), auth.plugin());
+        let compression = begun.compression;
         let mut connection = begun.respond(login, plugin, answer).await?;
-        authenticate(&mut connection, &mut auth).await?;
+        let ok = authenticate(&mut connection, &mut auth).await?;
+        logged_in(&mut connection, ok, compression)?;
         Ok(connection)
     })
     .await
@@ -136,6 +141,7 @@ pub async fn ask(
 ) -> Result<Asked, ConnectError> {
     limited(target, async {
         let begun = Begun::new(target, login, buffer_bytes).await?;
+        let compression = begun.compression;
         let mut connection = begun.respond(login, NO_PLUGIN, Vec::new()).await?;
         let (payload, sequence) =
             read_packet(&mut connection.input, &mut connection.stream).await?;
@@ -146,6 +152,7 @@ pub async fn ask(
                 let (plugin, challenge) = (switch.plugin.to_vec(), switch.data.to_vec());
                 Ok(Asked {
                     connection,
+                    compression,
                     plugin,
                     challenge,
                     sequence: sequence.wrapping_add(1),
@@ -188,7 +195,7 @@ impl Asked {
             let (payload, _) = read_packet(&mut connection.input, &mut connection.stream).await?;
             match payload.first() {
                 Some(&OK_HEADER) => {
-                    logged_in(&mut connection, payload)?;
+                    logged_in(&mut connection, payload, self.compression)?;
                     Ok(connection)
                 }
                 Some(&ERR_HEADER) => Err(refused(&payload)?),
@@ -219,7 +226,9 @@ impl Begun {
             TlsMode::Required if !offers_tls => return Err(ConnectError::NoTls),
             TlsMode::Required => true,
         };
-        let capabilities = login_capabilities(login, greeting.capabilities, tls);
+        let compression = target.algorithm(greeting.capabilities);
+        let capabilities = login_capabilities(login, greeting.capabilities, tls)
+            | compression.map_or(0, Algorithm::capability);
         if tls {
             let mut request = Vec::new();
             SslRequest {
@@ -236,6 +245,7 @@ impl Begun {
             input,
             greeting,
             capabilities,
+            compression,
             sequence: sequence.wrapping_add(1),
         })
     }
@@ -256,6 +266,7 @@ impl Begun {
             schema: login.schema.to_vec(),
             plugin: plugin.to_vec(),
             attributes: login.attributes.clone(),
+            zstd_level: self.compression.map_or(0, Algorithm::zstd_level),
             ..HandshakeResponse::default()
         };
         let mut payload = Vec::new();
@@ -264,7 +275,7 @@ impl Begun {
         Ok(ServerConnection {
             stream: self.stream,
             input: self.input,
-            capabilities: self.capabilities & !capability::SSL,
+            capabilities: self.capabilities & !(capability::SSL | capability::COMPRESSION),
             thread_id: self.greeting.connection_id,
             status: self.greeting.status,
             had_schema: !login.schema.is_empty(),
@@ -285,11 +296,11 @@ impl Begun {
     }
 }
 
-/// Goes on until the server accepts or refuses.
+/// Goes on until the server accepts or refuses; answers with its OK.
 async fn authenticate(
     connection: &mut ServerConnection,
     auth: &mut ClientAuth,
-) -> Result<(), ConnectError> {
+) -> Result<Vec<u8>, ConnectError> {
     loop {
         let (payload, sequence) =
             read_packet(&mut connection.input, &mut connection.stream).await?;
@@ -298,14 +309,23 @@ async fn authenticate(
                 send_packet(&mut connection.stream, &answer, sequence.wrapping_add(1)).await?
             }
             ClientStep::Wait => {}
-            ClientStep::Done => return Ok(logged_in(connection, payload)?),
+            ClientStep::Done => return Ok(payload),
             ClientStep::Refused => return Err(refused(&payload)?),
             ClientStep::NeedPassword => return Err(ConnectError::NeedPassword),
         }
     }
 }
 
-fn logged_in(connection: &mut ServerConnection, ok: Vec<u8>) -> Result<(), ProtocolError> {
+/// The OK of a login: from here on packets are compressed, if that was agreed on.
+fn logged_in(
+    connection: &mut ServerConnection,
+    ok: Vec<u8>,
+    compression: Option<Algorithm>,
+) -> Result<(), ProtocolError> {
+    if let Some(algorithm) = compression {
+        let ahead = connection.input.take();
+        connection.stream.compress(algorithm, Role::Client, &ahead);
+    }
     connection.status = OkPacket::parse(&ok, connection.capabilities)?.status;
     connection.login_ok = ok;
     Ok(())

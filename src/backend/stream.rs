@@ -1,6 +1,7 @@
-//! One byte stream to a peer: plain TCP, TLS over TCP, or an in-process pipe (the admin engine).
+//! One byte stream to a peer: plain TCP, TLS over TCP, either with compressed packets, or an in-process pipe (the admin engine).
 //! Owns no framing. An enum instead of a boxed trait, so that the relay's reads and writes stay direct calls.
 
+use super::compression::{Algorithm, Compressed, Role};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +15,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// TLS over TCP, either side of it.
     Tls(Box<TlsStream<TcpStream>>),
+    /// One of these with compressed packets.
+    Compressed(Box<Compressed>),
     /// An in-process pipe.
     Pipe(DuplexStream),
 }
@@ -21,18 +24,39 @@ pub enum Stream {
 impl Stream {
     /// Whether bytes on this stream are hidden from the network: TLS, or never on a network at all.
     pub fn is_secure(&self) -> bool {
-        !matches!(self, Stream::Tcp(_))
+        match self {
+            Stream::Tcp(_) => false,
+            Stream::Tls(_) | Stream::Pipe(_) => true,
+            Stream::Compressed(packed) => packed.inner().is_secure(),
+        }
     }
 
     /// Whether TLS is spoken.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
+        match self {
+            Stream::Tls(_) => true,
+            Stream::Tcp(_) | Stream::Pipe(_) => false,
+            Stream::Compressed(packed) => packed.inner().is_tls(),
+        }
+    }
+
+    /// Whether what was written may stay here until it is flushed.
+    #[inline]
+    pub fn is_buffered(&self) -> bool {
+        matches!(self, Stream::Tls(_) | Stream::Compressed(_))
+    }
+
+    /// Goes on with compressed packets. `ahead` was read already.
+    pub fn compress(&mut self, algorithm: Algorithm, role: Role, ahead: &[u8]) {
+        let plain = std::mem::replace(self, Stream::Pipe(tokio::io::duplex(1).0));
+        *self = Stream::Compressed(Box::new(Compressed::new(plain, algorithm, role, ahead)));
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(tcp) => Some(tcp),
             Stream::Tls(tls) => Some(tls.get_ref().0),
+            Stream::Compressed(packed) => packed.inner().tcp(),
             Stream::Pipe(_) => None,
         }
     }
@@ -46,6 +70,9 @@ impl Stream {
 
     /// True when an idle peer has neither closed nor sent anything: the only state in which a pooled connection is usable.
     pub fn is_quiet(&self) -> bool {
+        if matches!(self, Stream::Compressed(packed) if !packed.is_drained()) {
+            return false;
+        }
         let Some(tcp) = self.tcp() else { return true };
         // A raw peek asks the kernel, not the reactor's cached readiness, which may lag behind.
         let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
@@ -63,6 +90,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Compressed(s) => Pin::new(&mut **s).poll_read(cx, buf),
             Stream::Pipe(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
@@ -77,6 +105,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Compressed(s) => Pin::new(&mut **s).poll_write(cx, buf),
             Stream::Pipe(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
@@ -85,6 +114,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(_) => Poll::Ready(Ok(())),
             Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+            Stream::Compressed(s) => Pin::new(&mut **s).poll_flush(cx),
             Stream::Pipe(s) => Pin::new(s).poll_flush(cx),
         }
     }
@@ -93,6 +123,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Compressed(s) => Pin::new(&mut **s).poll_shutdown(cx),
             Stream::Pipe(s) => Pin::new(s).poll_shutdown(cx),
         }
     }

@@ -1,8 +1,10 @@
 //! How to reach the backend for clients: address, TLS, time limit. Never keeps a connection.
 
+use super::compression::{Algorithm, ZSTD_LEVEL};
 use super::stream::Stream;
 use super::tls::BackendTls;
-use crate::config::{self, TlsMode};
+use crate::config::{self, Compression, TlsMode};
+use crate::protocol::capability;
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -14,6 +16,8 @@ pub struct Target {
     pub address: String,
     /// Whether TLS may or must be used.
     pub tls_mode: TlsMode,
+    /// Wanted on connections that serve clients.
+    pub compression: Compression,
     /// Longest wait for connect and login together.
     pub connect_max: Duration,
     tls: BackendTls,
@@ -28,9 +32,22 @@ impl Target {
         Ok(Self {
             address: config.url.address(),
             tls_mode: config.tls,
+            compression: config.compression,
             connect_max: Duration::from_millis(config.connect_ms_max),
             tls: BackendTls::new(&config.url.host)?,
         })
+    }
+
+    /// What to compress with on a connection to a server that offers `capabilities`.
+    pub fn algorithm(&self, capabilities: u32) -> Option<Algorithm> {
+        let offers = |flag| capabilities & flag != 0;
+        match self.compression {
+            Compression::Zlib if offers(capability::COMPRESS) => Some(Algorithm::Zlib),
+            Compression::Zstd if offers(capability::ZSTD_COMPRESSION) => {
+                Some(Algorithm::Zstd(ZSTD_LEVEL))
+            }
+            _ => None,
+        }
     }
 
     /// Opens a TCP connection without Nagle's delay.

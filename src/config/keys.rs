@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::types::{BackendUrl, Choice, LogFormat, SecondaryEngine, TlsMode};
+use super::types::{BackendUrl, Choice, Compression, LogFormat, SecondaryEngine, TlsMode};
 use super::{Config, Secret};
 
 mod table;
@@ -44,6 +44,8 @@ pub enum Field {
     Ratio(Place<f64>, f64, f64),
     /// A word for TLS.
     Tls(Place<TlsMode>),
+    /// A word for compression.
+    Compression(Place<Compression>),
     /// A word for the log's form.
     Format(Place<LogFormat>),
     /// An address to listen on.
@@ -130,6 +132,7 @@ impl Key {
             Field::Usize(at, ..) => at(config).to_string(),
             Field::Ratio(at, ..) => at(config).to_string(),
             Field::Tls(at) => at(config).word().to_owned(),
+            Field::Compression(at) => at(config).word().to_owned(),
             Field::Format(at) => at(config).word().to_owned(),
             Field::Address(at) => at(config).to_string(),
             Field::Text(at, _) => at(config).clone(),
@@ -163,6 +166,7 @@ impl Key {
             Field::Usize(_, min, max) => range(min, max),
             Field::Ratio(_, min, max) => range(min, max),
             Field::Tls(_) => words::<TlsMode>(),
+            Field::Compression(_) => words::<Compression>(),
             Field::Format(_) => words::<LogFormat>(),
             Field::Address(_) => {
                 "an address and a port, as 127.0.0.1:6033 or [::1]:6033".to_owned()
@@ -196,6 +200,7 @@ impl Key {
                 *at(config) = ratio(raw, *min, *max)?
             }
             (Field::Tls(at), Raw::Text(text)) => *at(config) = choice(text)?,
+            (Field::Compression(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Format(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Address(at), Raw::Text(text)) => *at(config) = address(text)?,
             (Field::Text(at, rule), Raw::Text(text)) => *at(config) = ruled(text, rule)?,

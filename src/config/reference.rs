@@ -67,12 +67,14 @@ fn entry(page: &mut String, key: &Key) {
 fn value(key: &Key) -> String {
     let value = key.value(&Config::default());
     match key.field {
-        Field::Flag(_)
-        | Field::U32(..)
-        | Field::U64(..)
-        | Field::Usize(..)
-        | Field::Ratio(..)
-        | Field::List(..) => value,
+        Field::Flag(_) | Field::U32(..) | Field::U64(..) | Field::Usize(..) | Field::Ratio(..) => {
+            value
+        }
+        Field::List(at, _) => {
+            let items = at(&mut Config::default()).clone();
+            let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+            format!("[{}]", quoted.join(", "))
+        }
         _ => format!("\"{value}\""),
     }
 }

@@ -168,6 +168,25 @@ impl Choice for TlsMode {
     ];
 }
 
+/// How connections to the backend are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// By zlib, if the backend offers it.
+    Zlib,
+    /// By zstd, if the backend offers it.
+    Zstd,
+}
+
+impl Choice for Compression {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("zlib", Self::Zlib),
+        ("zstd", Self::Zstd),
+    ];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

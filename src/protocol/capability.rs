@@ -65,10 +65,12 @@ pub const SSL_VERIFY_SERVER_CERT: u32 = 1 << 30;
 /// Client-only: keep options over reconnects.
 pub const REMEMBER_OPTIONS: u32 = 1 << 31;
 
-/// What we never offer a client in this version: compression, optional metadata, a second factor and the extension bit
-/// would each change bytes that the relay and the cache reason about.
-pub const NEVER_OFFERED: u32 = COMPRESS
-    | ZSTD_COMPRESSION
+/// Compression is agreed on for each side by itself and is a matter of the stream: no room above it sees these.
+pub const COMPRESSION: u32 = COMPRESS | ZSTD_COMPRESSION;
+
+/// What does not go from one side to the other. Optional metadata, a second factor and the extension bit, which would each change
+/// bytes that the relay and the cache reason about, are never offered at all; compression is added where it is allowed.
+pub const NEVER_OFFERED: u32 = COMPRESSION
     | OPTIONAL_RESULTSET_METADATA
     | MULTI_FACTOR_AUTHENTICATION
     | CAPABILITY_EXTENSION

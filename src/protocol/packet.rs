@@ -278,6 +278,13 @@ impl PacketBuffer {
         }
     }
 
+    /// Takes everything that is buffered: for who goes on reading in another way.
+    pub fn take(&mut self) -> Vec<u8> {
+        let taken = self.peek().to_vec();
+        self.consume(taken.len());
+        taken
+    }
+
     /// True if nothing is buffered.
     #[inline]
     pub fn is_empty(&self) -> bool {

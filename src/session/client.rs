@@ -2,6 +2,7 @@
 
 use super::error::SessionError;
 use super::watch::{Cut, Watch};
+use crate::backend::compression::{Algorithm, Role};
 use crate::backend::stream::Stream;
 use crate::protocol::capability;
 use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
@@ -24,6 +25,8 @@ pub struct Client {
     pub input: PacketBuffer,
     /// Capabilities in force between it and us.
     pub capabilities: u32,
+    /// What its packets are compressed with once it is logged in.
+    pub compression: Option<Algorithm>,
     /// Its address.
     pub peer: SocketAddr,
     /// Sequence number of the next packet of ours in the current exchange.
@@ -58,6 +61,7 @@ impl Client {
             stream,
             input: PacketBuffer::new(buffer_bytes),
             capabilities: 0,
+            compression: None,
             peer,
             sequence: 0,
             collation: 0,
@@ -76,6 +80,14 @@ impl Client {
     /// The login waited for somebody else since `began`: this time does not count.
     pub fn waited_since(&mut self, began: std::time::Instant) {
         self.deadline += began.elapsed();
+    }
+
+    /// It has heard the OK of its first login: from here on packets are compressed, if that was agreed on.
+    pub fn begin_compression(&mut self) {
+        if let Some(algorithm) = self.compression.take() {
+            let ahead = self.input.take();
+            self.stream.compress(algorithm, Role::Server, &ahead);
+        }
     }
 
     /// It has said that it can be asked for files.
@@ -98,7 +110,7 @@ impl Client {
         for piece in bytes.chunks(PIECE_BYTES) {
             let write = async {
                 stream.write_all(piece).await?;
-                if stream.is_tls() {
+                if stream.is_buffered() {
                     stream.flush().await?;
                 }
                 Ok(())

@@ -75,6 +75,11 @@ pub enum SessionError {
 /// An error for the client: number, SQLSTATE, text.
 pub type Told = (u16, [u8; 5], String);
 
+/// The rule that a peer broke, where a stream found it.
+fn broken_rule(error: &io::Error) -> Option<ProtocolError> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
 impl SessionError {
     /// Whose fault it was.
     pub fn source(&self) -> Source {
@@ -92,7 +97,9 @@ impl SessionError {
     /// A stable word for the kind of end.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::ClientIo(_) => "client_gone",
+            Self::ClientIo(error) => {
+                broken_rule(error).map_or("client_gone", |error| error.label())
+            }
             Self::ClientProtocol(error) => error.label(),
             Self::LoginRefused { .. } => "login_refused",
             Self::TimedOut(_) => "timed_out",
@@ -119,7 +126,7 @@ impl SessionError {
             Self::ClientIo(error) if error.kind() == io::ErrorKind::TimedOut => {
                 (1161, "Got timeout writing communication packets".to_owned())
             }
-            Self::ClientIo(error) => {
+            Self::ClientIo(error) if broken_rule(error).is_none() => {
                 let text = format!("Got an error reading communication packets ({error})");
                 (1158, text)
             }
@@ -133,7 +140,15 @@ impl SessionError {
     /// What the client is told before the connection closes; `None`: nothing, because it is gone or was told already.
     pub fn told(&self) -> Option<Told> {
         match self {
-            Self::ClientIo(_) | Self::LoginRefused { .. } => None,
+            // What unpacks compressed packets is a stream: it tells of a broken rule as streams do.
+            Self::ClientIo(error) => match broken_rule(error)? {
+                error @ ProtocolError::Sequence { .. } => Self::ClientProtocol(error).told(),
+                error => {
+                    let text = format!("Couldn't uncompress communication packet ({error})");
+                    Some((1157, *b"08S01", text))
+                }
+            },
+            Self::LoginRefused { .. } => None,
             Self::ClientProtocol(error @ ProtocolError::Sequence { .. }) => Some((
                 1156,
                 *b"08S01",

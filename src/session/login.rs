@@ -13,6 +13,7 @@ use super::error::SessionError;
 use super::listener::Entrance;
 use super::worker::Worker;
 use crate::admin;
+use crate::backend::compression::Algorithm;
 use crate::backend::connection::{ConnectionKey, ExchangeError, ServerConnection};
 use crate::backend::login::{self as backend_login, ConnectError, Login};
 use crate::backend::pool::PoolError;
@@ -67,7 +68,9 @@ pub async fn send_login_ok(
         [] => client.send_ok(backend.status).await,
         payload => client.send_packet(payload).await,
     };
-    sent.map_err(SessionError::ClientIo)
+    sent.map_err(SessionError::ClientIo)?;
+    client.begin_compression();
+    Ok(())
 }
 
 /// What a client claims, in the response to the greeting or in COM_CHANGE_USER.
@@ -104,6 +107,7 @@ pub async fn greet(
     if rooms.tls.is_some() {
         greeting.capabilities |= capability::SSL;
     }
+    greeting.capabilities |= compression_allowed(&rooms.config.client.compression);
     let mut payload = Vec::with_capacity(128);
     greeting.write(&mut payload);
     client.sequence = 0;
@@ -125,13 +129,33 @@ pub async fn greet(
             "a client from before MySQL 4.1",
         )));
     }
-    client.capabilities = response.capabilities & greeting.capabilities;
+    let agreed = response.capabilities & greeting.capabilities;
+    client.capabilities = agreed & !capability::COMPRESSION;
+    client.compression = match agreed {
+        _ if agreed & capability::COMPRESS != 0 => Some(Algorithm::Zlib),
+        _ if agreed & capability::ZSTD_COMPRESSION == 0 => None,
+        _ if (1..=22).contains(&response.zstd_level) => Some(Algorithm::Zstd(response.zstd_level)),
+        _ => {
+            let text = "Invalid zstd compression level for algorithm 'zstd'.";
+            return Err(refuse(client, 3923, b"HY000", text).await);
+        }
+    };
     client.collation = response.collation;
     if rooms.config.tls.mode == TlsMode::Required && !client.stream.is_secure() {
         let text = "Connections using insecure transport are prohibited (tls.mode = \"required\")";
         return Err(refuse(client, 3159, b"HY000", text).await);
     }
     Ok((response, nonce))
+}
+
+/// The capabilities of what clients may compress with.
+fn compression_allowed(algorithms: &[String]) -> u32 {
+    let one = |name: &String| match name.as_str() {
+        "zlib" => capability::COMPRESS,
+        "zstd" => capability::ZSTD_COMPRESSION,
+        _ => 0,
+    };
+    algorithms.iter().fold(0, |all, name| all | one(name))
 }
 
 fn app_greeting(worker: &Worker, nonce: Nonce) -> Result<Greeting, SessionError> {

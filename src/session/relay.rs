@@ -58,7 +58,7 @@ pub async fn send_to_backend(
     let stream = &mut backend.stream;
     let write = async {
         stream.write_all(bytes).await?;
-        if stream.is_tls() {
+        if stream.is_buffered() {
             stream.flush().await?;
         }
         Ok(())

@@ -22,6 +22,10 @@ const DIGEST: TextRule = TextRule {
     allowed: "a digest: 32 hexadecimal digits",
     holds: |text| text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit()),
 };
+const ALGORITHM: TextRule = TextRule {
+    allowed: "zlib or zstd",
+    holds: |text| matches!(text, "zlib" | "zstd"),
+};
 const TABLE: TextRule = TextRule {
     allowed: "schema.table",
     holds: |text| {
@@ -148,6 +152,12 @@ pub static KEYS: &[Key] = &[
         "TLS between Tidegate and the backend.",
     ),
     key(
+        "backend.compression",
+        Field::Compression(|c| &mut c.backend.compression),
+        "",
+        "Compression between Tidegate and the backend, on the connections that serve clients, where the backend offers it.",
+    ),
+    key(
         "backend.connect_ms_max",
         Field::U64(|c| &mut c.backend.connect_ms_max, 1, DAY_MS),
         "ms",
@@ -224,6 +234,12 @@ pub static KEYS: &[Key] = &[
         Field::Usize(|c| &mut c.client.buffer_bytes, 4_096, 1 << 20),
         "bytes",
         "Read buffer of one connection at rest.",
+    ),
+    key(
+        "client.compression",
+        Field::List(|c| &mut c.client.compression, ALGORITHM),
+        "",
+        "What clients may compress with, when they ask for it. Empty: nothing.",
     ),
     key(
         "pool.connections_max",

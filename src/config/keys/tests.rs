@@ -18,6 +18,7 @@ fn other_value(key: &Key) -> Raw {
         }
         Field::Ratio(..) => Raw::Float(0.25),
         Field::Tls(_) => Raw::Text("required".to_owned()),
+        Field::Compression(_) => Raw::Text("zstd".to_owned()),
         Field::Format(_) => Raw::Text("json".to_owned()),
         Field::Address(_) => Raw::Text("127.0.0.9:9".to_owned()),
         Field::Text(..) if key.name == "log.level" => {
@@ -29,6 +30,7 @@ fn other_value(key: &Key) -> Raw {
         Field::List(..) if key.name == "cache.digests" => {
             Raw::Texts(vec!["0123456789abcdefABCDEF0123456789".to_owned()])
         }
+        Field::List(..) if key.name == "client.compression" => Raw::Texts(vec!["zstd".to_owned()]),
         Field::List(..) => Raw::Texts(vec!["some.thing".to_owned()]),
         Field::Url(_) => Raw::Text("mysql://u:p@h:1".to_owned()),
     }
