@@ -1,7 +1,7 @@
 # Everything a person or CI runs. `make help` lists it.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test check soak bench tools
+.PHONY: help demo test check soak bench clients tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -30,6 +30,9 @@ soak: tools ## the long floods (10 to 15 minutes): a million texts, a full cache
 bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
 	cargo build --release --locked --bin tidegate --example bench
 	target/release/examples/bench
+
+clients: tools ## real clients and their own test suites, at the server and through Tidegate; writes the table in README.md
+	cargo test --locked --test e2e -- --ignored --nocapture --test-threads=1 clients::all_
 
 # Says what is missing before anything fails for want of it.
 tools:

@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod binlog;
 mod cache_gate;
+mod clients;
 mod connect;
 mod differential;
 mod digest;
