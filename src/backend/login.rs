@@ -6,7 +6,9 @@ use super::connection::{ServerConnection, ServerFacts, send_packet};
 use super::stream::Stream;
 use super::target::Target;
 use crate::config::TlsMode;
-use crate::protocol::auth::{ClientAuth, ClientStep, Nonce, Secret};
+use crate::protocol::auth::{
+    CACHING_SHA2, CLEAR, ClientAuth, ClientStep, NATIVE, Nonce, SHA256, Secret,
+};
 use crate::protocol::handshake::{
     AUTH_SWITCH_HEADER, Attributes, AuthSwitch, Greeting, HandshakeResponse, SslRequest,
 };
@@ -47,6 +49,11 @@ pub enum ConnectError {
     /// The backend wants the password itself, and only SHA256 of it is known.
     #[error("the backend wants the password itself")]
     NeedPassword,
+    /// The account has a plugin of this name, which is none of ours.
+    #[error(
+        "the account's authentication plugin '{0}' is not one that Tidegate can speak for a client"
+    )]
+    OtherPlugin(String),
     /// It took too long.
     #[error("no login within {0:?}")]
     Timeout(Duration),
@@ -97,8 +104,18 @@ pub struct Asked {
     /// The account's plugin.
     pub plugin: Vec<u8>,
     /// The challenge for it, as the server sent it.
-    pub challenge: Vec<u8>,
+    challenge: Vec<u8>,
+    /// The whole request to go on with that plugin.
+    pub switch: Vec<u8>,
     sequence: u8,
+}
+
+/// What a server said in the course of a login.
+pub enum Heard {
+    /// It accepts: the OK.
+    Ok(Vec<u8>),
+    /// Something for the client.
+    More(Vec<u8>),
 }
 
 /// Connects and logs in within `target.connect_max`.
@@ -123,8 +140,10 @@ pub async fn open(
         let (answer, plugin) = (auth.first_response()?.to_vec(), auth.plugin());
         let compression = begun.compression;
         let mut connection = begun.respond(login, plugin, answer).await?;
-        let ok = authenticate(&mut connection, &mut auth).await?;
+        let ok = authenticate(&mut connection, &mut auth, None).await?;
         logged_in(&mut connection, ok, compression)?;
+        // What such a password is worth is decided elsewhere, and may change at any time.
+        connection.poolable &= auth.plugin() != CLEAR;
         Ok(connection)
     })
     .await
@@ -156,6 +175,7 @@ pub async fn ask(
                     plugin,
                     challenge,
                     sequence: sequence.wrapping_add(1),
+                    switch: payload,
                 })
             }
             _ => Err(ProtocolError::Unexpected("authentication").into()),
@@ -180,29 +200,76 @@ impl Asked {
         Nonce::from_slice(&self.challenge)
     }
 
-    /// Hands a client's answer to the challenge on, and waits for the verdict.
+    /// Whether the link to the server is hidden from the network.
+    pub fn is_secure(&self) -> bool {
+        self.connection.stream.is_secure()
+    }
+
+    /// Proves the claim.
     ///
     /// # Errors
-    /// Refused, or more is wanted than a hash.
-    pub async fn answer(
-        self,
+    /// Refused, or a secret that does not do.
+    pub async fn prove(
+        mut self,
         target: &Target,
-        answer: &[u8],
+        secret: Secret,
     ) -> Result<ServerConnection, ConnectError> {
-        let mut connection = self.connection;
         limited(target, async move {
-            send_packet(&mut connection.stream, answer, self.sequence).await?;
-            let (payload, _) = read_packet(&mut connection.input, &mut connection.stream).await?;
-            match payload.first() {
-                Some(&OK_HEADER) => {
-                    logged_in(&mut connection, payload, self.compression)?;
-                    Ok(connection)
-                }
-                Some(&ERR_HEADER) => Err(refused(&payload)?),
-                _ => Err(ConnectError::NeedPassword),
-            }
+            // What the greeting said has no weight any more: the switch comes first.
+            let nonce = self.nonce().unwrap_or(Nonce::ZERO);
+            let mut auth = ClientAuth::new(secret, self.is_secure(), None, &self.plugin, nonce);
+            let first = (
+                std::mem::take(&mut self.switch),
+                self.sequence.wrapping_sub(1),
+            );
+            let ok = authenticate(&mut self.connection, &mut auth, Some(first)).await?;
+            self.accepted(ok)
         })
         .await
+    }
+
+    /// Hands on what the client says. The time is the caller's to limit, here and in [`hear`](Self::hear).
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn say(&mut self, payload: &[u8]) -> io::Result<()> {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        send_packet(&mut self.connection.stream, payload, sequence).await
+    }
+
+    /// Waits for what the server says. Cancel safe.
+    ///
+    /// # Errors
+    /// Refused, or the socket's.
+    pub async fn hear(&mut self) -> Result<Heard, ConnectError> {
+        let connection = &mut self.connection;
+        let (payload, sequence) =
+            read_packet(&mut connection.input, &mut connection.stream).await?;
+        self.sequence = sequence.wrapping_add(1);
+        match payload.first() {
+            Some(&OK_HEADER) => Ok(Heard::Ok(payload)),
+            Some(&ERR_HEADER) => Err(refused(&payload)?),
+            _ => Ok(Heard::More(payload)),
+        }
+    }
+
+    /// The server has accepted with this OK.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn accepted(mut self, ok: Vec<u8>) -> Result<ServerConnection, ConnectError> {
+        logged_in(&mut self.connection, ok, self.compression)?;
+        Ok(self.connection)
+    }
+
+    /// Answers with nothing, and waits for the refusal.
+    pub async fn give_up(mut self, target: &Target) {
+        let _ = limited(target, async move {
+            self.say(&[]).await?;
+            self.hear().await
+        })
+        .await;
     }
 }
 
@@ -296,24 +363,42 @@ impl Begun {
     }
 }
 
-/// Goes on until the server accepts or refuses; answers with its OK.
+/// Goes on until the server accepts or refuses; answers with its OK. `first`: a packet that it sent already.
 async fn authenticate(
     connection: &mut ServerConnection,
     auth: &mut ClientAuth,
+    mut first: Option<(Vec<u8>, u8)>,
 ) -> Result<Vec<u8>, ConnectError> {
     loop {
-        let (payload, sequence) =
-            read_packet(&mut connection.input, &mut connection.stream).await?;
+        let (payload, sequence) = match first.take() {
+            Some(first) => first,
+            None => read_packet(&mut connection.input, &mut connection.stream).await?,
+        };
+        let next = sequence.wrapping_add(1);
+        if let Some(plugin) = other_plugin(&payload)? {
+            // Answered with nothing, so that the server counts a failed login and not a broken handshake.
+            send_packet(&mut connection.stream, &[], next).await?;
+            let _ = read_packet(&mut connection.input, &mut connection.stream).await;
+            return Err(ConnectError::OtherPlugin(plugin));
+        }
         match auth.on_packet(&payload)? {
-            ClientStep::Send(answer) => {
-                send_packet(&mut connection.stream, &answer, sequence.wrapping_add(1)).await?
-            }
+            ClientStep::Send(answer) => send_packet(&mut connection.stream, &answer, next).await?,
             ClientStep::Wait => {}
             ClientStep::Done => return Ok(payload),
             ClientStep::Refused => return Err(refused(&payload)?),
             ClientStep::NeedPassword => return Err(ConnectError::NeedPassword),
         }
     }
+}
+
+/// The plugin that the server switches to, if it is none of ours.
+fn other_plugin(payload: &[u8]) -> Result<Option<String>, ProtocolError> {
+    if payload.first() != Some(&AUTH_SWITCH_HEADER) {
+        return Ok(None);
+    }
+    let plugin = AuthSwitch::parse(payload)?.plugin;
+    let is_ours = matches!(plugin, CACHING_SHA2 | SHA256 | NATIVE | CLEAR);
+    Ok((!is_ours).then(|| String::from_utf8_lossy(plugin).into_owned()))
 }
 
 /// The OK of a login: from here on packets are compressed, if that was agreed on.

@@ -31,6 +31,9 @@ pub const CLEAR: &[u8] = b"mysql_clear_password";
 pub struct Nonce([u8; NONCE_BYTES]);
 
 impl Nonce {
+    /// Stands where no challenge was sent.
+    pub const ZERO: Self = Self([0; NONCE_BYTES]);
+
     /// A fresh one from the system's random source. `None` if that source fails: then nobody may log in.
     pub fn generate() -> Option<Self> {
         let mut bytes = [0; NONCE_BYTES];

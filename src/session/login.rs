@@ -8,6 +8,8 @@
 //!                                  password asked for (TLS or RSA) --> backend login by password --> remembered -> OK
 //! ```
 
+mod handed;
+
 use super::client::Client;
 use super::error::SessionError;
 use super::listener::Entrance;
@@ -16,17 +18,18 @@ use crate::admin;
 use crate::backend::compression::Algorithm;
 use crate::backend::connection::{ConnectionKey, ExchangeError, ServerConnection};
 use crate::backend::login::{self as backend_login, ConnectError, Login};
-use crate::backend::pool::PoolError;
 use crate::backend::stream::Stream;
 use crate::config::TlsMode;
 use crate::protocol::auth::{
-    Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep, Verifier,
+    CACHING_SHA2, Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep,
+    Verifier,
 };
-use crate::protocol::handshake::{AuthSwitch, Greeting, HandshakeResponse, SslRequest};
+use crate::protocol::handshake::{Greeting, HandshakeResponse, SslRequest};
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::{ProtocolError, capability};
+use handed::Waiting;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Largest packet of a login from a client: names, a password, 64 KiB of attributes.
 pub const LOGIN_PACKET_BYTES_MAX: usize = 128 * 1024;
@@ -271,39 +274,72 @@ pub async fn authenticate(
             .verifiers
             .get(claim.user, rooms.grant_epoch(), Instant::now()),
     };
-    if claim.plugin == NATIVE
-        && listed.is_none()
-        && let Some(backend) = hand_on_native(client, worker, claim).await?
-    {
-        return Ok(backend);
-    }
     let known = Known {
         sha2: sha2.as_ref(),
         native: listed_native.as_ref(),
     };
+    let mut waiting = None;
+    let can_switch = client.capabilities & capability::PLUGIN_AUTH != 0;
+    if can_switch && listed.is_none() && asks_first(claim.plugin, sha2.is_some()) {
+        let asked = handed::ask(client, worker, claim).await?;
+        if asked.is_the_backends(claim.plugin) {
+            let (backend, seen) = asked.relay(client, worker).await?;
+            return Ok((backend, seen.unwrap_or(nonce)));
+        }
+        waiting = Some(asked);
+    }
+    let password = listed.map(|user| user.password.reveal().as_bytes());
     let mut auth = ServerAuth::new(nonce, client.stream.is_secure(), rooms.rsa.clone());
+    let judged = judge(
+        client,
+        worker,
+        claim,
+        (&mut auth, known, password),
+        &mut waiting,
+    )
+    .await;
+    if let Some(waiting) = waiting {
+        waiting.give_up(worker).await;
+    }
+    let (backend, seen) = judged?;
+    Ok((backend, seen.unwrap_or(*auth.nonce())))
+}
+
+/// Whether the backend is asked for the account's plugin before the client is asked for a proof. Not where the client comes with the
+/// plugin that we speak ourselves, so that nobody holds a backend connection while he thinks: if the account turns out to have a
+/// plugin that we do not know, that is early enough.
+fn asks_first(plugin: &[u8], is_known: bool) -> bool {
+    plugin == NATIVE || plugin != CACHING_SHA2 && !is_known
+}
+
+/// The exchange between the client and us, in which it proves that it knows a password, or gives it. With a nonce where the client
+/// has seen another than that of `auth`.
+async fn judge(
+    client: &mut Client,
+    worker: &Worker,
+    claim: &Claim<'_>,
+    (auth, known, listed): (&mut ServerAuth, Known<'_>, Option<&[u8]>),
+    waiting: &mut Option<Waiting<'_>>,
+) -> Result<(ServerConnection, Option<Nonce>), SessionError> {
     let mut step = auth.start(client.capabilities, claim.plugin, claim.answer, known);
     loop {
         step = match step {
-            ServerStep::Send(payload) => ask(client, &mut auth, &payload, known).await?,
+            ServerStep::Send(payload) => ask(client, auth, &payload, known).await?,
             ServerStep::Accepted { before_ok, proof } => {
                 let secret = match (proof, listed) {
-                    (_, Some(user)) => Secret::of_password(user.password.reveal().as_bytes()),
+                    (_, Some(password)) => Secret::of_password(password),
                     (Proof::Stage1(stage1), None) => Secret::Stage1(stage1),
                     (Proof::Native, None) => {
                         return Err(SessionError::Internal("native proof of an unlisted user"));
                     }
                 };
-                match accept(client, worker, claim, secret, &before_ok).await? {
-                    Some(backend) => return Ok((backend, *auth.nonce())),
+                match accept(client, worker, claim, secret, &before_ok, waiting.take()).await? {
+                    Some(backend) => return Ok((backend, None)),
                     None => auth.demand_password(),
                 }
             }
             ServerStep::Check(password) => {
-                return Ok((
-                    check(client, worker, claim, &password).await?,
-                    *auth.nonce(),
-                ));
+                return check(client, worker, claim, &password, waiting.take()).await;
             }
             ServerStep::Denied(why) => {
                 tracing::debug!(why, "login denied");
@@ -339,9 +375,14 @@ async fn accept(
     claim: &Claim<'_>,
     secret: Secret,
     before_ok: &[u8],
+    waiting: Option<Waiting<'_>>,
 ) -> Result<Option<ServerConnection>, SessionError> {
     let from_memory = matches!(secret, Secret::Stage1(_));
-    let backend = match connect(client, worker, claim, secret, true).await {
+    let connected = match waiting {
+        Some(waiting) => waiting.prove(client, worker, secret).await,
+        None => connect(client, worker, claim, secret, true).await,
+    };
+    let backend = match connected {
         Ok(backend) => backend,
         Err(SessionError::Connect(ConnectError::NeedPassword)) => return Ok(None),
         Err(SessionError::Connect(ConnectError::Refused { code: 1045, .. })) if from_memory => {
@@ -359,17 +400,52 @@ async fn accept(
     Ok(Some(backend))
 }
 
-/// A client gave its password: the backend judges it, and a right one is remembered in hashed form.
+/// An account that the server has closed (locked 3118, blocked after failures 3955, expired 1862) may have been so without a word in
+/// the log: what is known of it, and the connections that nobody uses, are from before.
+fn forget_if_closed(
+    worker: &Worker,
+    claim: &Claim<'_>,
+    connected: &Result<ServerConnection, SessionError>,
+) {
+    use ConnectError::Refused;
+    let code = match connected {
+        Err(SessionError::Connect(Refused { code, .. })) => *code,
+        _ => return,
+    };
+    if matches!(code, 1862 | 3118 | 3955) {
+        worker.rooms.verifiers.forget(claim.user);
+        let user = String::from_utf8_lossy(claim.user);
+        worker.rooms.pool.drop_idle(Some(&user));
+    }
+}
+
+/// A client gave its password: the backend judges it, and a right one is remembered in hashed form. If the account has a plugin that
+/// is not about a password of ours at all, client and backend talk it out.
 async fn check(
     client: &mut Client,
     worker: &Worker,
     claim: &Claim<'_>,
     password: &[u8],
-) -> Result<ServerConnection, SessionError> {
+    waiting: Option<Waiting<'_>>,
+) -> Result<(ServerConnection, Option<Nonce>), SessionError> {
     let rooms = &worker.rooms;
     let epoch = rooms.grant_epoch();
-    let backend = connect(client, worker, claim, Secret::of_password(password), false).await?;
-    if !password.is_empty() {
+    let secret = Secret::of_password(password);
+    let connected = match waiting {
+        Some(waiting) => waiting.prove(client, worker, secret).await,
+        None => connect(client, worker, claim, secret, false).await,
+    };
+    forget_if_closed(worker, claim, &connected);
+    let can_switch = client.capabilities & capability::PLUGIN_AUTH != 0;
+    let backend = match connected {
+        Err(SessionError::Connect(ConnectError::OtherPlugin(_))) if can_switch => {
+            let asked = handed::ask(client, worker, claim).await?;
+            return asked.relay(client, worker).await;
+        }
+        connected => connected?,
+    };
+    // A connection that is not for others has a password that may change without our hearing of it.
+    if !password.is_empty() && backend.poolable {
         rooms.verifiers.learn(
             claim.user,
             Verifier::of_password(password),
@@ -377,61 +453,7 @@ async fn check(
             Instant::now(),
         );
     }
-    Ok(backend)
-}
-
-/// A client that proves itself by mysql_native_password, of whom we know nothing: if its account has that plugin too, the
-/// backend's challenge is handed to the client and its answer to the backend. `None`: the account has another plugin.
-async fn hand_on_native(
-    client: &mut Client,
-    worker: &Worker,
-    claim: &Claim<'_>,
-) -> Result<Option<(ServerConnection, Nonce)>, SessionError> {
-    let rooms = &worker.rooms;
-    let began = Instant::now();
-    // Whoever has proved nothing yet may hold only a share of the backend's connections while he thinks about his answer.
-    let wait = Duration::from_millis(rooms.config.pool.wait_ms_max);
-    let Ok(Ok(_place)) = tokio::time::timeout(wait, rooms.unproven.acquire()).await else {
-        return Err(SessionError::Pool(PoolError::Timeout {
-            wait_ms: rooms.config.pool.wait_ms_max,
-            max: rooms.config.pool.connections_max,
-        }));
-    };
-    let slot = rooms
-        .pool
-        .slot(&String::from_utf8_lossy(claim.user))
-        .await?;
-    let login = backend_claim(client, claim, Secret::None);
-    let asked = backend_login::ask(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
-    client.waited_since(began);
-    let nonce = asked.nonce().filter(|_| asked.plugin == NATIVE);
-    let Some(nonce) = nonce.filter(|_| client.capabilities & capability::PLUGIN_AUTH != 0) else {
-        // Answered with nothing, so that the server counts a failed login and not a broken handshake.
-        let _ = asked.answer(&rooms.target, &[]).await;
-        return Ok(None);
-    };
-    let mut payload = Vec::new();
-    AuthSwitch {
-        plugin: NATIVE,
-        data: nonce.as_bytes(),
-    }
-    .write(&mut payload);
-    let answer = match client.send_packet(&payload).await {
-        Ok(()) => client.read_login_packet(LOGIN_PACKET_BYTES_MAX).await,
-        Err(error) => Err(SessionError::ClientIo(error)),
-    };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            // The same for a client that has left: broken handshakes make a server shut its door to us.
-            let _ = asked.answer(&rooms.target, &[]).await;
-            return Err(error);
-        }
-    };
-    let mut backend = asked.answer(&rooms.target, &answer).await?;
-    backend.hold(slot);
-    rooms.saw_facts(&backend.facts);
-    Ok(Some((backend, nonce)))
+    Ok((backend, None))
 }
 
 /// A client's claim, as we make it to the backend.

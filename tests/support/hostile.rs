@@ -24,6 +24,15 @@ impl Stage {
         !self.over.load(Relaxed) && self.proxy.write_all(bytes).is_ok()
     }
 
+    /// The next packet of the proxy, or nothing when it has gone.
+    pub fn read_packet(&mut self) -> Option<Vec<u8>> {
+        let mut head = [0; 4];
+        self.proxy.read_exact(&mut head).ok()?;
+        let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
+        self.proxy.read_exact(&mut payload).ok()?;
+        Some(payload)
+    }
+
     /// Says nothing until the proxy closes the connection.
     pub fn be_silent(&mut self) {
         let mut block = [0; 4096];

@@ -123,20 +123,15 @@ fn every_pair_of_algorithms_gives_the_same_answers() {
 }
 
 fn ask(port: u16, arguments: &[&str], sql: &str) -> String {
-    let mut client = Launchers::of(Flavour::MySql).client();
-    client
-        .args([
-            "-h127.0.0.1",
-            &format!("-P{port}"),
-            &format!("-u{APP_USER}"),
-        ])
-        .args(["-BN", "--commands", "-e", sql])
-        .args(arguments)
-        .env("MYSQL_PWD", APP_PASSWORD);
-    let output = client.output().expect("the client runs");
-    [output.stdout, output.stderr]
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .concat()
+    let arguments = [&["--commands"], arguments].concat();
+    super::ask(
+        Flavour::MySql,
+        port,
+        APP_USER,
+        APP_PASSWORD,
+        &arguments,
+        sql,
+    )
 }
 
 #[test]
