@@ -21,7 +21,9 @@ mod check;
 
 pub use mistake::ConfigError;
 pub use secret::Secret;
-pub use types::{BackendUrl, Compression, LogFormat, SecondaryEngine, TlsMode, User};
+pub use types::{
+    BackendTlsMode, BackendUrl, Compression, LogFormat, SecondaryEngine, TlsMode, User,
+};
 
 /// Everything Tidegate can be told, in range and ready to use. Handed to the rooms as `Arc<Config>`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -194,7 +196,13 @@ pub struct Backend {
     /// Where clients go, and the control plane's own user. `url.is_set()` is false only in tests and `check-config`.
     pub url: BackendUrl,
     /// TLS towards the backend.
-    pub tls: TlsMode,
+    pub tls: BackendTlsMode,
+    /// PEM file with the authorities of its certificate; given where the mode verifies.
+    pub tls_ca: PathBuf,
+    /// PEM file with our certificate; empty: we show none.
+    pub tls_cert: PathBuf,
+    /// PEM file with its private key; given exactly when `tls_cert` is.
+    pub tls_key: PathBuf,
     /// Compression towards the backend, on the connections that serve clients.
     pub compression: Compression,
     /// Longest wait for connect and login.
@@ -207,7 +215,10 @@ impl Default for Backend {
     fn default() -> Self {
         Self {
             url: BackendUrl::default(),
-            tls: TlsMode::Preferred,
+            tls: BackendTlsMode::Preferred,
+            tls_ca: PathBuf::new(),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
             compression: Compression::None,
             connect_ms_max: 5_000,
             silence_ms_max: 86_400_000,
@@ -224,6 +235,10 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM file with the private key; given exactly when `cert` is.
     pub key: PathBuf,
+    /// PEM file with the authorities of clients' certificates; empty: none is asked for.
+    pub client_ca: PathBuf,
+    /// Clients must show one.
+    pub client_cert_required: bool,
 }
 
 impl Default for Tls {
@@ -232,6 +247,8 @@ impl Default for Tls {
             mode: TlsMode::Preferred,
             cert: PathBuf::new(),
             key: PathBuf::new(),
+            client_ca: PathBuf::new(),
+            client_cert_required: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::admin::{self, Admin};
 use crate::analytics::Analytics;
+use crate::backend::certificates::TlsError;
 use crate::backend::control::{Control, ControlError, ControlSettings};
 use crate::backend::defaults::Defaults;
 use crate::backend::login::{self, Login};
@@ -18,7 +19,7 @@ use crate::protocol::capability;
 use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
 use crate::session::rooms::Rooms;
 use crate::session::throttle::Throttle;
-use crate::session::tls::{TlsError, acceptor};
+use crate::session::tls::ServerTls;
 use crate::session::verifiers::Verifiers;
 use crate::session::worker;
 use crate::shutdown::Shutdown;
@@ -34,8 +35,10 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
+mod certificates;
 mod history;
 mod pages;
 pub mod series;
@@ -66,9 +69,6 @@ pub enum ServerError {
     /// The certificate.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
-    /// TLS towards the backend cannot be set up.
-    #[error("TLS towards the backend: {0}")]
-    BackendTls(#[from] rustls::Error),
     /// The control plane's settings.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -132,8 +132,6 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         };
         tokio::spawn(acceptor.run(stop.clone()));
     }
-    let (probe, until) = (rooms.probe.clone(), stop.clone());
-    tokio::spawn(async move { probe.run(PROBE_EVERY, until).await });
     if let Some(listener) = http {
         tracing::info!(address = %listener.local_addr().map_err(system("listener"))?, "http");
         let pages = pages::pages(&rooms, &counters)?;
@@ -144,8 +142,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             stop.clone(),
         ));
     }
-    tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
-    tokio::spawn(tick(rooms.clone(), stop.clone()));
+    start_chores(&rooms, &stop)?;
     if let Some(history) = &history {
         tokio::spawn(history.clone().run(stop.clone()));
     }
@@ -161,6 +158,17 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     }
     control_runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Starts what goes on beside the clients.
+fn start_chores(rooms: &Arc<Rooms>, stop: &Shutdown) -> Result<(), ServerError> {
+    let (probe, until) = (rooms.probe.clone(), stop.clone());
+    tokio::spawn(async move { probe.run(PROBE_EVERY, until).await });
+    tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
+    tokio::spawn(tick(rooms.clone(), stop.clone()));
+    let hangups = signal(SignalKind::hangup()).map_err(system("signal handlers"))?;
+    tokio::spawn(certificates::watch(rooms.clone(), hangups, stop.clone()));
     Ok(())
 }
 
@@ -195,11 +203,7 @@ fn build(
 ) -> Result<Arc<Rooms>, ServerError> {
     let tls = match config.tls.mode {
         TlsMode::Disabled => None,
-        _ => Some(acceptor(
-            &config.tls.cert,
-            &config.tls.key,
-            &config.data_dir(),
-        )?),
+        _ => Some(ServerTls::new(&config)?),
     };
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;

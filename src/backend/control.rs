@@ -12,8 +12,11 @@ use mysql_async::{
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use super::door::Door;
 use super::login::ConnectError;
-use crate::config::{self, Config, TlsMode};
+use super::target::Target;
+use super::tls::BackendTls;
+use crate::config::{self, BackendTlsMode, Compression, Config};
 use crate::protocol::ProtocolError;
 
 /// Longest time one helper call (`query`, `query_first`, `execute`) may take. Callers with longer work take `conn()`.
@@ -32,15 +35,47 @@ pub struct ControlSettings {
     pub backend: config::Backend,
     /// Pool size.
     pub connections_max: usize,
+    /// The certificates in use; `None`: read for each connection.
+    pub tls: Option<BackendTls>,
 }
 
 impl ControlSettings {
     /// From section `[backend]` of the configuration.
     pub fn from_config(config: &Config) -> Self {
+        // Files that do not do are told by who starts; and by each connection.
+        let tls = BackendTls::new(&config.backend).ok();
         Self {
-            backend: config.backend.clone(),
-            connections_max: CONNECTIONS_DEFAULT,
+            tls,
+            ..Self::new(config.backend.clone(), CONNECTIONS_DEFAULT)
         }
+    }
+
+    /// With so many connections at most.
+    pub fn new(backend: config::Backend, connections_max: usize) -> Self {
+        Self {
+            backend,
+            connections_max,
+            tls: None,
+        }
+    }
+
+    /// The backend, for connections of our own making.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub fn target(&self) -> Result<Target, ControlError> {
+        let mut target = match &self.tls {
+            Some(tls) => Target::with_tls(&self.backend, tls.clone()),
+            None => Target::new(&self.backend).map_err(std::io::Error::other)?,
+        };
+        // Tiny questions, whose answers are waited for.
+        target.compression = Compression::None;
+        Ok(target)
+    }
+
+    /// Whether the driver's own TLS does not do: it verifies no certificate without a name, and reads files only once.
+    fn needs_door(&self) -> bool {
+        self.backend.tls.verifies() || !self.backend.tls_cert.as_os_str().is_empty()
     }
 
     /// Longest time for name lookup, TCP, TLS and login together.
@@ -107,6 +142,7 @@ impl ControlError {
 pub struct Control {
     settings: ControlSettings,
     pool: Mutex<Option<Pool>>,
+    door: Mutex<Option<Door>>,
 }
 
 impl Control {
@@ -115,6 +151,7 @@ impl Control {
         Arc::new(Self {
             settings,
             pool: Mutex::new(None),
+            door: Mutex::new(None),
         })
     }
 
@@ -221,9 +258,9 @@ impl Control {
             return Ok(pool);
         }
         let encrypted = match self.settings.backend.tls {
-            TlsMode::Disabled => false,
-            TlsMode::Required => true,
-            TlsMode::Preferred => {
+            _ if self.settings.needs_door() => false,
+            BackendTlsMode::Disabled => false,
+            BackendTlsMode::Preferred => {
                 let (conn, encrypted) = self.connect().await?;
                 let _ = deadline(
                     "closing a control connection",
@@ -233,11 +270,11 @@ impl Control {
                 .await;
                 encrypted
             }
+            _ => true,
         };
+        let opts = self.opts(encrypted)?;
         let mut slot = self.pool.lock();
-        Ok(slot
-            .get_or_insert_with(|| Pool::new(self.opts(encrypted)))
-            .clone())
+        Ok(slot.get_or_insert_with(|| Pool::new(opts)).clone())
     }
 
     async fn connect(&self) -> Result<(Conn, bool), ControlError> {
@@ -245,23 +282,41 @@ impl Control {
             "connecting to the backend",
             self.settings.connect_max(),
             async {
+                let open = async |encrypted| -> Result<_, ControlError> {
+                    Ok((Conn::new(self.opts(encrypted)?).await?, encrypted))
+                };
                 match self.settings.backend.tls {
-                    TlsMode::Disabled => Ok((Conn::new(self.opts(false)).await?, false)),
-                    TlsMode::Required => Ok((Conn::new(self.opts(true)).await?, true)),
-                    TlsMode::Preferred => match Conn::new(self.opts(true)).await {
-                        Ok(conn) => Ok((conn, true)),
-                        Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)) => {
-                            Ok((Conn::new(self.opts(false)).await?, false))
-                        }
-                        Err(error) => Err(error.into()),
+                    _ if self.settings.needs_door() => open(false).await,
+                    BackendTlsMode::Disabled => open(false).await,
+                    BackendTlsMode::Preferred => match open(true).await {
+                        Err(ControlError::Driver(mysql_async::Error::Driver(
+                            DriverError::NoClientSslFlagFromServer,
+                        ))) => open(false).await,
+                        opened => opened,
                     },
+                    _ => open(true).await,
                 }
             },
         )
         .await
     }
 
-    fn opts(&self, encrypted: bool) -> Opts {
+    /// The door, opened at first use.
+    fn through_door(&self, opts: OptsBuilder) -> Result<OptsBuilder, ControlError> {
+        let mut door = self.door.lock();
+        let door = match &mut *door {
+            Some(door) => door,
+            none => {
+                let url = self.settings.backend.url.clone();
+                none.insert(Door::open(self.settings.target()?, url)?)
+            }
+        };
+        let path = door.path().display().to_string();
+        let password = door.password().to_owned();
+        Ok(opts.socket(Some(path)).pass(Some(password)))
+    }
+
+    fn opts(&self, encrypted: bool) -> Result<Opts, ControlError> {
         let url = &self.settings.backend.url;
         let tls = encrypted.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
         let max = self.settings.connections_max.max(1);
@@ -270,7 +325,7 @@ impl Control {
             .with_constraints(constraints)
             .with_inactive_connection_ttl(Duration::from_secs(60))
             .with_reset_connection(true);
-        OptsBuilder::default()
+        let opts = OptsBuilder::default()
             .ip_or_hostname(url.host.clone())
             .tcp_port(url.port)
             .user(Some(url.user.clone()))
@@ -282,8 +337,11 @@ impl Control {
             .tcp_nodelay(true)
             .ssl_opts(tls)
             .pool_opts(pool)
-            .connect_attribute("program_name", "tidegate")
-            .into()
+            .connect_attribute("program_name", "tidegate");
+        Ok(match self.settings.needs_door() {
+            true => self.through_door(opts)?.into(),
+            false => opts.into(),
+        })
     }
 }
 

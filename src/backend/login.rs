@@ -5,7 +5,7 @@ use super::compression::{Algorithm, Role};
 use super::connection::{ServerConnection, ServerFacts, send_packet};
 use super::stream::Stream;
 use super::target::Target;
-use crate::config::TlsMode;
+use crate::config::BackendTlsMode;
 use crate::protocol::auth::{
     CACHING_SHA2, CLEAR, ClientAuth, ClientStep, NATIVE, Nonce, SHA256, Secret,
 };
@@ -58,7 +58,7 @@ pub enum ConnectError {
     #[error("no login within {0:?}")]
     Timeout(Duration),
     /// TLS is required and the backend has none.
-    #[error("backend.tls = required, but the backend offers no TLS")]
+    #[error("backend.tls wants TLS, but the backend offers none")]
     NoTls,
 }
 
@@ -288,10 +288,10 @@ impl Begun {
         let greeting = Greeting::parse(&payload)?;
         let offers_tls = greeting.capabilities & capability::SSL != 0;
         let tls = match target.tls_mode {
-            TlsMode::Disabled => false,
-            TlsMode::Preferred => offers_tls,
-            TlsMode::Required if !offers_tls => return Err(ConnectError::NoTls),
-            TlsMode::Required => true,
+            BackendTlsMode::Disabled => false,
+            BackendTlsMode::Preferred => offers_tls,
+            _ if !offers_tls => return Err(ConnectError::NoTls),
+            _ => true,
         };
         let compression = target.algorithm(greeting.capabilities);
         let capabilities = login_capabilities(login, greeting.capabilities, tls)

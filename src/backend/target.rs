@@ -1,9 +1,10 @@
 //! How to reach the backend for clients: address, TLS, time limit. Never keeps a connection.
 
+use super::certificates::TlsError;
 use super::compression::{Algorithm, ZSTD_LEVEL};
 use super::stream::Stream;
 use super::tls::BackendTls;
-use crate::config::{self, Compression, TlsMode};
+use crate::config::{self, BackendTlsMode, Compression};
 use crate::protocol::capability;
 use std::io;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub struct Target {
     /// `host:port`.
     pub address: String,
     /// Whether TLS may or must be used.
-    pub tls_mode: TlsMode,
+    pub tls_mode: BackendTlsMode,
     /// Wanted on connections that serve clients.
     pub compression: Compression,
     /// Longest wait for connect and login together.
@@ -27,15 +28,25 @@ impl Target {
     /// The target of a config.
     ///
     /// # Errors
-    /// The TLS library cannot be set up.
-    pub fn new(config: &config::Backend) -> Result<Self, rustls::Error> {
-        Ok(Self {
+    /// Certificates that cannot be read.
+    pub fn new(config: &config::Backend) -> Result<Self, TlsError> {
+        Ok(Self::with_tls(config, BackendTls::new(config)?))
+    }
+
+    /// The same with certificates that somebody has.
+    pub fn with_tls(config: &config::Backend, tls: BackendTls) -> Self {
+        Self {
             address: config.url.address(),
             tls_mode: config.tls,
             compression: config.compression,
             connect_max: Duration::from_millis(config.connect_ms_max),
-            tls: BackendTls::new(&config.url.host)?,
-        })
+            tls,
+        }
+    }
+
+    /// Its certificates.
+    pub fn tls(&self) -> &BackendTls {
+        &self.tls
     }
 
     /// What to compress with on a connection to a server that offers `capabilities`.

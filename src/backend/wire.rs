@@ -6,8 +6,6 @@ use tokio::io::AsyncWriteExt;
 use super::connection::ServerConnection;
 use super::control::{ControlError, ControlSettings};
 use super::login::{self, Login};
-use super::target::Target;
-use crate::config::Compression;
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::Secret;
 use crate::protocol::capability as cap;
@@ -131,9 +129,7 @@ impl WireConn {
     /// # Errors
     /// Unreachable, no TLS where it is required, refused, or late.
     pub async fn connect(settings: &ControlSettings) -> Result<Self, ControlError> {
-        let mut target = Target::new(&settings.backend).map_err(std::io::Error::other)?;
-        // Tiny questions, whose answers are waited for.
-        target.compression = Compression::None;
+        let target = settings.target()?;
         let url = &settings.backend.url;
         let login = Login {
             user: url.user.as_bytes(),

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::Config;
 use super::load::Origins;
 use super::mistake::{Mistake, Origin};
+use super::types::{Choice, TlsMode};
 
 /// Every rule between keys that is broken.
 pub(super) fn together(config: &Config, origins: &Origins) -> Vec<Mistake> {
@@ -127,13 +128,41 @@ fn limits(config: &Config, found: &mut Found<'_>) {
 }
 
 fn certificate(config: &Config, found: &mut Found<'_>) {
-    let (cert, key) = (&config.tls.cert, &config.tls.key);
-    if cert.as_os_str().is_empty() != key.as_os_str().is_empty() {
-        let what = "tls.cert and tls.key belong together; allowed: both, or neither";
-        return found.tell(["tls.cert", "tls.key"], what.to_owned());
+    let (tls, backend) = (&config.tls, &config.backend);
+    let named = |path: &Path| !path.as_os_str().is_empty();
+    for ([name, other], cert, key) in [
+        (["tls.cert", "tls.key"], &tls.cert, &tls.key),
+        (
+            ["backend.tls_cert", "backend.tls_key"],
+            &backend.tls_cert,
+            &backend.tls_key,
+        ),
+    ] {
+        if named(cert) != named(key) {
+            let what = format!("{name} and {other} belong together; allowed: both, or neither");
+            found.tell([name, other], what);
+        }
     }
-    for (name, path) in [("tls.cert", cert), ("tls.key", key)] {
-        if path.as_os_str().is_empty() {
+    if backend.tls.verifies() && !named(&backend.tls_ca) {
+        let what = format!(
+            "backend.tls is {:?}, but backend.tls_ca names no file with the authorities to verify by",
+            backend.tls.word()
+        );
+        found.tell(["backend.tls", "backend.tls_ca"], what);
+    }
+    if tls.client_cert_required && !(named(&tls.client_ca) && tls.mode == TlsMode::Required) {
+        let what = "tls.client_cert_required is true, but clients may come without one; allowed: beside tls.client_ca and tls.mode = \"required\"";
+        found.tell(["tls.client_cert_required", "tls.mode"], what.to_owned());
+    }
+    for (name, path) in [
+        ("tls.cert", &tls.cert),
+        ("tls.key", &tls.key),
+        ("tls.client_ca", &tls.client_ca),
+        ("backend.tls_ca", &backend.tls_ca),
+        ("backend.tls_cert", &backend.tls_cert),
+        ("backend.tls_key", &backend.tls_key),
+    ] {
+        if !named(path) {
             continue;
         }
         if let Err(why) = File::open(path) {
@@ -166,6 +195,12 @@ pub(super) fn warnings(config: &Config, file: Option<&Path>) -> Vec<String> {
         warnings.push(format!(
             "listen.http is {}: HTTP asks for no password",
             config.listen.http
+        ));
+    }
+    if !config.backend.tls_ca.as_os_str().is_empty() && !config.backend.tls.verifies() {
+        warnings.push(format!(
+            "backend.tls_ca has no effect while backend.tls is {:?}",
+            config.backend.tls.word()
         ));
     }
     if config.views.enabled && !config.binlog.enabled {

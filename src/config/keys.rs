@@ -5,7 +5,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::types::{BackendUrl, Choice, Compression, LogFormat, SecondaryEngine, TlsMode};
+use super::types::{
+    BackendTlsMode, BackendUrl, Choice, Compression, LogFormat, SecondaryEngine, TlsMode,
+};
 use super::{Config, Secret};
 
 mod table;
@@ -44,6 +46,8 @@ pub enum Field {
     Ratio(Place<f64>, f64, f64),
     /// A word for TLS.
     Tls(Place<TlsMode>),
+    /// A word for TLS towards the backend.
+    BackendTls(Place<BackendTlsMode>),
     /// A word for compression.
     Compression(Place<Compression>),
     /// A word for the log's form.
@@ -132,6 +136,7 @@ impl Key {
             Field::Usize(at, ..) => at(config).to_string(),
             Field::Ratio(at, ..) => at(config).to_string(),
             Field::Tls(at) => at(config).word().to_owned(),
+            Field::BackendTls(at) => at(config).word().to_owned(),
             Field::Compression(at) => at(config).word().to_owned(),
             Field::Format(at) => at(config).word().to_owned(),
             Field::Address(at) => at(config).to_string(),
@@ -166,6 +171,7 @@ impl Key {
             Field::Usize(_, min, max) => range(min, max),
             Field::Ratio(_, min, max) => range(min, max),
             Field::Tls(_) => words::<TlsMode>(),
+            Field::BackendTls(_) => words::<BackendTlsMode>(),
             Field::Compression(_) => words::<Compression>(),
             Field::Format(_) => words::<LogFormat>(),
             Field::Address(_) => {
@@ -200,6 +206,7 @@ impl Key {
                 *at(config) = ratio(raw, *min, *max)?
             }
             (Field::Tls(at), Raw::Text(text)) => *at(config) = choice(text)?,
+            (Field::BackendTls(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Compression(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Format(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Address(at), Raw::Text(text)) => *at(config) = address(text)?,

@@ -149,7 +149,7 @@ pub trait Choice: Sized + Copy + PartialEq + 'static {
     }
 }
 
-/// Whether TLS is used: as in `--ssl-mode` of the MySQL clients, without checks of the name.
+/// Whether clients use TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// Never.
@@ -165,6 +165,38 @@ impl Choice for TlsMode {
         ("disabled", Self::Disabled),
         ("preferred", Self::Preferred),
         ("required", Self::Required),
+    ];
+}
+
+/// Whether TLS is used towards the backend, and who it has to be: the words of `--ssl-mode` of the MySQL clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendTlsMode {
+    /// Never.
+    Disabled,
+    /// When the backend can.
+    Preferred,
+    /// Or no connection.
+    Required,
+    /// And its certificate comes from an authority that we know.
+    VerifyCa,
+    /// And is made out to the host that we connect to.
+    VerifyIdentity,
+}
+
+impl BackendTlsMode {
+    /// Whether certificates are verified.
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
+}
+
+impl Choice for BackendTlsMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disabled", Self::Disabled),
+        ("preferred", Self::Preferred),
+        ("required", Self::Required),
+        ("verify_ca", Self::VerifyCa),
+        ("verify_identity", Self::VerifyIdentity),
     ];
 }
 

@@ -217,7 +217,7 @@ async fn read_first_packet(client: &mut Client) -> Result<Vec<u8>, SessionError>
 }
 
 async fn start_tls(client: &mut Client, worker: &Worker) -> Result<(), SessionError> {
-    let Some(acceptor) = &worker.rooms.tls else {
+    let Some(tls) = &worker.rooms.tls else {
         return Err(SessionError::ClientProtocol(ProtocolError::Unexpected(
             "handshake: TLS was not offered",
         )));
@@ -225,7 +225,7 @@ async fn start_tls(client: &mut Client, worker: &Worker) -> Result<(), SessionEr
     let placeholder = Stream::Pipe(tokio::io::duplex(1).0);
     match std::mem::replace(&mut client.stream, placeholder) {
         Stream::Tcp(tcp) => {
-            let tls = client.shake_hands(acceptor.accept(tcp)).await?;
+            let tls = client.shake_hands(tls.acceptor().accept(tcp)).await?;
             client.stream = Stream::Tls(Box::new(tls.into()));
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! The handles a session works with: every room it may use, built once by the server. Holds next to no state of its own.
 
 use super::throttle::Throttle;
+use super::tls::ServerTls;
 use super::verifiers::{AGE_MAX_UNTOLD, Verifiers};
 use crate::admin::Admin;
 use crate::analytics::Analytics;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
 /// a KILL must know whose id it was given.
@@ -42,7 +42,7 @@ pub struct Rooms {
     /// The stop signal.
     pub shutdown: Shutdown,
     /// TLS towards clients; `None` when it is off.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<ServerTls>,
     /// The key for passwords sent without TLS.
     pub rsa: Arc<RsaKey>,
     /// What is known of passwords.

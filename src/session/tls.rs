@@ -1,10 +1,12 @@
-//! TLS towards clients: the operator's certificate, or one made by ourselves and kept in the data directory.
-//! Never talks to a client itself.
+//! TLS towards clients: the operator's certificate, or one made by ourselves and kept in the data directory; clients' certificates;
+//! new files without a restart. Never talks to a client itself.
 
+use crate::backend::certificates::{self, TlsError, Watched};
+use crate::config::Config;
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,77 +14,104 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
-/// Why no certificate could be loaded or made.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file could not be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A file holds no usable PEM.
-    #[error("{path}: {error}")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: rustls_pki_types::pem::Error,
-    },
-    /// Certificate and key do not go together or are of a kind that is not supported.
-    #[error("certificate {path}: {error}")]
-    Rejected {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What the TLS library said.
-        error: rustls::Error,
-    },
-    /// Making a certificate failed.
-    #[error("making a certificate: {0}")]
-    Make(#[from] rcgen::Error),
+/// TLS of the listeners.
+pub struct ServerTls {
+    files: Files,
+    watched: Watched,
+    current: ArcSwap<ServerConfig>,
 }
 
-/// Loads `cert` and `key`; where both are empty, the pair kept in `data_dir`, made at the first start.
-///
-/// # Errors
-/// Names the file and what is wrong with it.
-pub fn acceptor(cert: &Path, key: &Path, data_dir: &Path) -> Result<TlsAcceptor, TlsError> {
-    if !cert.as_os_str().is_empty() {
-        return load(cert, key);
-    }
-    let (cert, key) = (
-        data_dir.join("server-cert.pem"),
-        data_dir.join("server-key.pem"),
-    );
-    if !cert.exists() || !key.exists() {
-        make(&cert, &key, data_dir)?;
-    }
-    load(&cert, &key)
+/// What it is made of.
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: PathBuf,
+    client_cert_required: bool,
 }
 
-fn load(cert: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
-    let pem = |path: &Path| {
-        let path = path.to_owned();
-        move |error| TlsError::Pem { path, error }
-    };
-    let chain = CertificateDer::pem_file_iter(cert)
-        .map_err(pem(cert))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(pem(cert))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
-    let rejected = |error| TlsError::Rejected {
-        path: cert.to_owned(),
-        error,
-    };
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(rejected)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(rejected)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+impl ServerTls {
+    /// Loads what the config names; without a certificate there, the pair kept in the data directory, made at the first start.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn new(config: &Config) -> Result<Self, TlsError> {
+        let data_dir = config.data_dir();
+        let mut files = Files {
+            cert: config.tls.cert.clone(),
+            key: config.tls.key.clone(),
+            client_ca: config.tls.client_ca.clone(),
+            client_cert_required: config.tls.client_cert_required,
+        };
+        if files.cert.as_os_str().is_empty() {
+            files.cert = data_dir.join("server-cert.pem");
+            files.key = data_dir.join("server-key.pem");
+            if !files.cert.exists() || !files.key.exists() {
+                make(&files.cert, &files.key, &data_dir)?;
+            }
+        }
+        let watched = Watched::new([&*files.cert, &*files.key, &*files.client_ca]);
+        Ok(Self {
+            current: ArcSwap::new(files.load()?),
+            watched,
+            files,
+        })
+    }
+
+    /// What the next client is met with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+
+    /// Reads the files again if they were replaced, or `always`. True if new clients get something new.
+    ///
+    /// # Errors
+    /// The new files do not do; the old ones stay in use.
+    pub fn reload(&self, always: bool) -> Result<bool, TlsError> {
+        if !self.watched.have_changed() && !always {
+            return Ok(false);
+        }
+        self.current.store(self.files.load()?);
+        Ok(true)
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let chain = certificates::chain(&self.cert)?;
+        let key = certificates::key(&self.key)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Library)?;
+        let asks = !self.client_ca.as_os_str().is_empty();
+        let builder = match asks {
+            false => builder.with_no_client_auth(),
+            true => {
+                let roots = Arc::new(certificates::authorities(&self.client_ca)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = match self.client_cert_required {
+                    true => verifier,
+                    false => verifier.allow_unauthenticated(),
+                };
+                let verifier = verifier.build().map_err(|error| TlsError::Verifier {
+                    path: self.client_ca.clone(),
+                    error,
+                })?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let rejected = |error| TlsError::Rejected {
+            path: self.cert.clone(),
+            error,
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(rejected)?;
+        if asks {
+            // A session that is resumed shows no certificate again: it would outlive a change of the authorities.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Arc::new(config))
+    }
 }
 
 fn make(cert: &Path, key: &Path, data_dir: &Path) -> Result<(), TlsError> {

@@ -309,10 +309,10 @@ mod tests {
 
     #[test]
     fn lock_names_fit_the_server() {
-        let control = Control::new(crate::backend::control::ControlSettings {
-            backend: crate::config::Backend::default(),
-            connections_max: 1,
-        });
+        let control = Control::new(crate::backend::control::ControlSettings::new(
+            crate::config::Backend::default(),
+            1,
+        ));
         let binlog = Binlog::unavailable(crate::binlog::Unavailable::Disabled);
         let long = "s".repeat(64);
         assert!(

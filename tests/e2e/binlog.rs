@@ -47,10 +47,7 @@ impl Follower {
             url: url.parse().unwrap(),
             ..config::Backend::default()
         };
-        let control = Control::new(ControlSettings {
-            backend,
-            connections_max: 4,
-        });
+        let control = Control::new(ControlSettings::new(backend, 4));
         let settings = BinlogSettings {
             reconnect: Duration::from_millis(100),
             ..BinlogSettings::default()

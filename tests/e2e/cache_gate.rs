@@ -45,10 +45,7 @@ impl Rig {
             url: server.root_url().parse().expect("a URL"),
             ..config::Backend::default()
         };
-        let control = Control::new(ControlSettings {
-            backend,
-            connections_max: 4,
-        });
+        let control = Control::new(ControlSettings::new(backend, 4));
         let stop = Shutdown::new();
         let binlog = Binlog::start(control, BinlogSettings::default(), &stop);
         let settings = Settings {

@@ -2,6 +2,7 @@
 
 mod compression;
 mod plugins;
+mod tls;
 
 use std::process::Output;
 

@@ -15,10 +15,7 @@ fn control(url: &str) -> std::sync::Arc<Control> {
         url: url.parse().unwrap(),
         ..config::Backend::default()
     };
-    Control::new(ControlSettings {
-        backend,
-        connections_max: 2,
-    })
+    Control::new(ControlSettings::new(backend, 2))
 }
 
 #[tokio::test]

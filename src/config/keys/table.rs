@@ -147,9 +147,27 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "backend.tls",
-        Field::Tls(|c| &mut c.backend.tls),
+        Field::BackendTls(|c| &mut c.backend.tls),
         "",
-        "TLS between Tidegate and the backend.",
+        "TLS between Tidegate and the backend. verify_ca: its certificate is signed by one in backend.tls_ca (MySQL's auto-made ones do); verify_identity: and made out to the host in backend.url.",
+    ),
+    key(
+        "backend.tls_ca",
+        Field::Path(|c| &mut c.backend.tls_ca),
+        "",
+        "PEM file with the authorities of the backend's certificate. Like all certificate files it is read again when it is replaced, and at SIGHUP; one that does not do is logged and the old one kept.",
+    ),
+    key(
+        "backend.tls_cert",
+        Field::Path(|c| &mut c.backend.tls_cert),
+        "",
+        "PEM file with the certificate that Tidegate shows the backend. Empty: none.",
+    ),
+    key(
+        "backend.tls_key",
+        Field::Path(|c| &mut c.backend.tls_key),
+        "",
+        "PEM file with the private key of backend.tls_cert.",
     ),
     key(
         "backend.compression",
@@ -186,6 +204,18 @@ pub static KEYS: &[Key] = &[
         Field::Path(|c| &mut c.tls.key),
         "",
         "PEM file with the private key of tls.cert.",
+    ),
+    key(
+        "tls.client_ca",
+        Field::Path(|c| &mut c.tls.client_ca),
+        "",
+        "PEM file with the authorities of clients' certificates: one that a client shows must be signed by one of them. Empty: none is asked for.",
+    ),
+    key(
+        "tls.client_cert_required",
+        Field::Flag(|c| &mut c.tls.client_cert_required),
+        "",
+        "Clients without a certificate are refused.",
     ),
     key(
         "login.handshake_ms_max",
