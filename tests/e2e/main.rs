@@ -14,6 +14,7 @@ mod digest;
 mod failures;
 mod floods;
 mod freshness;
+mod generated_sessions;
 mod harness;
 mod history;
 mod identity;

@@ -362,7 +362,7 @@ impl Wire {
 }
 
 /// Nonce and default plugin of a protocol 10 greeting.
-pub(super) fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
+pub(crate) fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
     let version = 1 + payload[1..]
         .iter()
         .position(|byte| *byte == 0)
@@ -379,7 +379,7 @@ pub(super) fn parse_greeting(payload: &[u8]) -> (Vec<u8>, String) {
     (nonce, String::from_utf8_lossy(plugin).into_owned())
 }
 
-pub(super) fn scramble(plugin: &str, nonce: &[u8], password: &str) -> Vec<u8> {
+pub(crate) fn scramble(plugin: &str, nonce: &[u8], password: &str) -> Vec<u8> {
     match plugin {
         _ if password.is_empty() => Vec::new(),
         "caching_sha2_password" => scramble_sha256(nonce, password.as_bytes())

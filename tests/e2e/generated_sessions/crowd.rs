@@ -1,0 +1,197 @@
+//! Runs programs: each alone at the server, then all at once through the proxy, and compares every answer.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::client::{Answer, End};
+use super::play::{Crowd, Place, play};
+use super::program::Program;
+use super::stage::{self, Hand};
+use super::variables::{self, Variable};
+use crate::support::{MySql, Tidegate};
+
+/// Clients at once.
+pub(super) const CLIENTS: usize = 30;
+/// Connections of the proxy's pool, for all of them together.
+pub(super) const POOL_CONNECTIONS: usize = 40;
+/// Programs that run at once directly: nothing is shared there, more only crowd the processor.
+const DIRECT_AT_ONCE: usize = 4;
+/// The longest that one answer may take at the server, and through the proxy, where in a full pool it includes the programs that
+/// come first.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(90)];
+
+/// The server, the proxy before it, and one hand for each client's schemas.
+pub(super) struct Rig {
+    pub server: MySql,
+    pub gate: Tidegate,
+    pub variables: Vec<Variable>,
+    hands: Vec<Hand>,
+    /// Whose tables the last program may have changed.
+    changed: Vec<bool>,
+    /// Time in plays directly and proxied.
+    pub spent: [Duration; 2],
+}
+
+/// Where the two first differ.
+#[derive(Clone, Debug)]
+pub(super) struct Difference {
+    pub program: Program,
+    /// 0: the login; else the step of that number, counted from 1.
+    pub answer: usize,
+    pub direct: Option<Answer>,
+    pub proxied: Option<Answer>,
+}
+
+impl Rig {
+    pub(super) fn new() -> Rig {
+        let server = stage::server();
+        let gate = Tidegate::of(&server)
+            .set("pool.connections_max", &POOL_CONNECTIONS.to_string())
+            .set("pool.wait_ms_max", "600000")
+            .start();
+        let mut hands: Vec<Hand> = (0..CLIENTS).map(|_| Hand::new(&server)).collect();
+        for (place, hand) in hands.iter_mut().enumerate() {
+            hand.build(&stage::schema(place));
+        }
+        let variables = variables::discover(&server);
+        assert!(
+            variables.len() > 100,
+            "only {} variables can be set",
+            variables.len()
+        );
+        Rig {
+            server,
+            gate,
+            variables,
+            hands,
+            changed: vec![false; CLIENTS],
+            spent: [Duration::ZERO; 2],
+        }
+    }
+
+    /// Runs at most [`CLIENTS`] programs, both ways; what differs, by the program's place among them.
+    pub(super) fn compare(&mut self, programs: &[Program]) -> Vec<(usize, Difference)> {
+        let direct = self.directly(programs);
+        let proxied = self.proxied(programs);
+        let pairs = direct.into_iter().zip(proxied).enumerate();
+        pairs
+            .filter_map(|(at, (direct, proxied))| {
+                Some((at, difference(&programs[at], direct, proxied)?))
+            })
+            .collect()
+    }
+
+    /// Each alone at the server; the answers of each.
+    pub(super) fn directly(&mut self, programs: &[Program]) -> Vec<Vec<Answer>> {
+        let start = Instant::now();
+        let port = self.server.port;
+        let answers = self.all(programs, DIRECT_AT_ONCE, |place, program| {
+            play(place_of(port, &stage::schema(place), None), program)
+        });
+        self.spent[0] += start.elapsed();
+        answers
+    }
+
+    fn proxied(&mut self, programs: &[Program]) -> Vec<Vec<Answer>> {
+        let start = Instant::now();
+        let port = self.gate.app_port;
+        let crowd = Crowd::default();
+        // Programs with KILL run one at a time: each needs two connections, and two that hold one would wait for each other.
+        let killers = Mutex::new(());
+        let answers = self.all(programs, CLIENTS, |place, program| {
+            let _turn = program.kills().then(|| killers.lock());
+            play(place_of(port, &stage::schema(place), Some(&crowd)), program)
+        });
+        self.spent[1] += start.elapsed();
+        answers
+    }
+
+    /// Restores each program's schemas, plays it in its place, and waits until nothing of it is left.
+    fn all(
+        &mut self,
+        programs: &[Program],
+        at_once: usize,
+        player: impl Fn(usize, &Program) -> Vec<Answer> + Sync,
+    ) -> Vec<Vec<Answer>> {
+        let mut answers: Vec<Vec<Answer>> = programs.iter().map(|_| Vec::new()).collect();
+        let mut work: Vec<_> = programs
+            .iter()
+            .zip(&mut self.hands)
+            .zip(&mut self.changed)
+            .zip(&mut answers)
+            .enumerate()
+            .collect();
+        let share = work.len().div_ceil(at_once).max(1);
+        let player = &player;
+        std::thread::scope(|scope| {
+            for part in work.chunks_mut(share) {
+                scope.spawn(move || {
+                    for (place, (((program, hand), changed), answers)) in part {
+                        let changes = stage::changes_tables(program);
+                        hand.restore(&stage::schema(*place), **changed);
+                        **changed = changes;
+                        **answers = player(*place, program);
+                    }
+                });
+            }
+        });
+        self.hands[0].quiesce();
+        answers
+    }
+}
+
+fn place_of<'a>(port: u16, schema: &'a str, crowd: Option<&'a Crowd>) -> Place<'a> {
+    Place {
+        port,
+        schema,
+        crowd,
+        patience: PATIENCE[usize::from(crowd.is_some())],
+    }
+}
+
+/// The first answers that are not the same.
+pub(super) fn difference(
+    program: &Program,
+    direct: Vec<Answer>,
+    proxied: Vec<Answer>,
+) -> Option<Difference> {
+    let count = direct.len().max(proxied.len());
+    let differs = |at: &usize| direct.get(*at) != proxied.get(*at);
+    // A hang is never right, even where both hang.
+    let hangs = |at: &usize| {
+        proxied
+            .get(*at)
+            .is_some_and(|answer| answer.end == End::Hang)
+    };
+    let answer = (0..count).find(|at| differs(at) || hangs(at))?;
+    Some(Difference {
+        program: program.clone(),
+        answer,
+        direct: direct.get(answer).cloned(),
+        proxied: proxied.get(answer).cloned(),
+    })
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.answer.checked_sub(1).map(|at| &self.program.steps[at]) {
+            None => writeln!(out, "at the login")?,
+            Some(step) => writeln!(out, "at step {}: {step}", self.answer)?,
+        }
+        writeln!(out, "directly: {}", shown(self.direct.as_ref()))?;
+        writeln!(out, "proxied:  {}", shown(self.proxied.as_ref()))?;
+        write!(out, "{}", self.program)
+    }
+}
+
+fn shown(answer: Option<&Answer>) -> String {
+    let Some(answer) = answer else {
+        return "never asked".to_owned();
+    };
+    let mut text = format!("{:?}", answer.end);
+    for (sequence, payload) in &answer.packets {
+        let start = &payload[..payload.len().min(200)];
+        text.push_str(&format!("\n    {sequence}: {}", start.escape_ascii()));
+    }
+    text
+}

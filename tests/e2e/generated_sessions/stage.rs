@@ -1,0 +1,207 @@
+//! The server of the programs: its users, and a pair of schemas for each client, brought back to the same state before each play.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Client, End, Expect};
+use super::play::PASSWORD;
+use super::program::{Identity, Program, Step};
+use crate::support::MySql;
+
+/// Users of the programs: ordinary ones, with all rights on the clients' schemas and no other.
+pub(super) const USERS: &[&str] = &["gen_a", "gen_b", "gen_c"];
+const MULTI_STATEMENTS: u32 = 0x0003_0000;
+const DEPRECATE_EOF: u32 = 0x0100_0000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of its own for the programs: durability costs time and proves nothing here, and a plan must not depend on when a
+/// background thread counts rows.
+pub(super) fn server() -> MySql {
+    let server = MySql::start(&[
+        "--sync-binlog=0",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=OFF",
+        "--innodb-stats-auto-recalc=OFF",
+        "--innodb-flush-method=nosync",
+        "--log-bin-trust-function-creators=ON",
+    ]);
+    for user in USERS {
+        server.run(&format!(
+            "CREATE USER {user} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON `s%`.* TO {user}"
+        ));
+    }
+    // Lets SQL read query attributes, where the server's package has it.
+    let _ = server
+        .client()
+        .args([
+            "-uroot",
+            "-e",
+            "INSTALL COMPONENT 'file://component_query_attributes'",
+        ])
+        .output();
+    server
+}
+
+/// Schema of the client in one place of a crowd; `..b` is the other schema that it may USE.
+pub(super) fn schema(place: usize) -> String {
+    format!("s{place:02}")
+}
+
+/// A direct connection as root, for the work behind the scene.
+pub(super) struct Hand(Client);
+
+impl Hand {
+    pub(super) fn new(server: &MySql) -> Hand {
+        let root = Identity {
+            user: "root".to_owned(),
+            collation: 45,
+            schema: String::new(),
+        };
+        let capabilities = MULTI_STATEMENTS | DEPRECATE_EOF;
+        let (client, answer) = Client::login(server.port, &root, "", capabilities, PATIENCE);
+        let mut hand = Hand(client.unwrap_or_else(|| panic!("root is refused: {answer:?}")));
+        hand.run("SET SESSION sql_log_bin = 0, SESSION lock_wait_timeout = 30");
+        hand
+    }
+
+    /// Runs statements; panics when one fails, with it.
+    pub(super) fn run(&mut self, sql: &str) -> Vec<Vec<u8>> {
+        let answer = self
+            .0
+            .ask(&[b"\x03", sql.as_bytes()].concat(), Expect::Results);
+        let failed = answer.end != End::Whole || answer.error().is_some();
+        let packets = answer.packets.into_iter().map(|(_, payload)| payload);
+        let packets: Vec<Vec<u8>> = packets.collect();
+        if failed {
+            let last = packets
+                .last()
+                .map(|packet| packet.escape_ascii().to_string());
+            panic!("{sql}\nfailed: {:?} {last:?}", answer.end);
+        }
+        packets
+    }
+
+    /// The first column of a small result as text.
+    pub(super) fn column(&mut self, sql: &str) -> Vec<String> {
+        let packets = self.run(sql);
+        let columns = usize::from(packets[0][0]);
+        let rows = &packets[1 + columns..packets.len() - 1];
+        let texts = rows.iter().map(|row| {
+            let end = 1 + usize::from(row[0]);
+            String::from_utf8_lossy(&row[1..end.min(row.len())]).into_owned()
+        });
+        texts.collect()
+    }
+
+    /// Everything of one client, made anew.
+    pub(super) fn build(&mut self, schema: &str) {
+        for name in [schema.to_owned(), format!("{schema}b")] {
+            self.run(&format!(
+                "DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name} COLLATE utf8mb4_0900_ai_ci"
+            ));
+        }
+        self.build_tables(schema);
+        for routine in super::routines::ALL {
+            self.run(&format!("USE {schema}; {routine}"));
+        }
+    }
+
+    fn build_tables(&mut self, schema: &str) {
+        self.run(&format!(
+            "USE {schema}b; {TABLES}; USE {schema}; {TABLES}; {TRIGGERS}"
+        ));
+    }
+
+    /// Before a play: the rows, and where the program to come or the one before changes tables, these too.
+    pub(super) fn restore(&mut self, schema: &str, tables_too: bool) {
+        if tables_too {
+            self.run(&format!("USE {schema}b; {DROPS}; USE {schema}; {DROPS}"));
+            self.build_tables(schema);
+        }
+        self.run(&format!(
+            "USE {schema}b; {ROWS}; {OTHER_ROWS}; USE {schema}; {ROWS}; COMMIT"
+        ));
+    }
+
+    /// Waits until nothing of earlier sessions is left that a new one could see: a server ends a session some time after it
+    /// closes the socket. Prepared XA transactions outlive their sessions and are rolled back.
+    pub(super) fn quiesce(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        // The schemas' names and those of the locks begin alike. Idle sessions hold nothing.
+        let left = "SELECT CONCAT_WS(' ', object_type, object_schema, object_name, owner_thread_id) \
+             FROM performance_schema.metadata_locks WHERE lock_status = 'GRANTED' \
+             AND COALESCE(object_schema, object_name) REGEXP '^s[0-9][0-9]'";
+        loop {
+            self.end_xa();
+            let locks = self.column(left);
+            if locks.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "locks stay after the sessions: {locks:?}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn end_xa(&mut self) {
+        let packets = self.run("XA RECOVER CONVERT XID");
+        for row in packets.iter().skip(5).take(packets.len().saturating_sub(6)) {
+            // The identifier in hex is the last column.
+            let text = String::from_utf8_lossy(row);
+            let Some(at) = text.find("0x") else { continue };
+            let hex: String = text[at + 2..]
+                .chars()
+                .take_while(char::is_ascii_hexdigit)
+                .collect();
+            let lengths: Vec<usize> = text
+                .split(|letter: char| !letter.is_ascii_digit())
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            let split = lengths
+                .get(1)
+                .map_or(hex.len(), |length| length * 2)
+                .min(hex.len());
+            let (name, branch) = hex.split_at(split);
+            self.run(&format!("XA ROLLBACK X'{name}', X'{branch}'"));
+        }
+    }
+}
+
+/// Whether a program may change tables so that new rows are not enough afterwards.
+pub(super) fn changes_tables(program: &Program) -> bool {
+    let sql = |step: &Step| match step {
+        Step::Query(sql) | Step::Attributed(_, sql) | Step::Prepare(_, sql) => sql
+            .to_uppercase()
+            .replace("DROP TEMPORARY", "")
+            .replace("DROP PREPARE", ""),
+        _ => String::new(),
+    };
+    let words = [
+        "CREATE TABLE",
+        "CREATE VIEW",
+        "ALTER ",
+        "DROP ",
+        "TRUNCATE",
+        "RENAME",
+        "CREATE INDEX",
+        "CALL P_DDL",
+    ];
+    let texts = program.steps.iter().map(sql);
+    texts
+        .into_iter()
+        .any(|text| words.iter().any(|word| text.contains(word)))
+}
+
+const TABLES: &str = "CREATE TABLE t (id INT PRIMARY KEY, v INT, s VARCHAR(40), d DECIMAL(10,2), KEY v (v)); \
+     CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, k INT UNIQUE, s VARCHAR(20)); \
+     CREATE TABLE l (n INT, s VARCHAR(80)); \
+     CREATE TABLE w (id INT PRIMARY KEY, c CHAR(3) NOT NULL, n TINYINT NOT NULL, x DOUBLE, m DATETIME, j JSON, b BLOB)";
+const TRIGGERS: &str = "CREATE TRIGGER t_i BEFORE INSERT ON t FOR EACH ROW SET @trig = CONCAT_WS('/', @trig, NEW.id); \
+     CREATE TRIGGER t_u AFTER UPDATE ON t FOR EACH ROW INSERT INTO l VALUES (NEW.id, CONCAT(OLD.v, '>', NEW.v))";
+const DROPS: &str = "DROP VIEW IF EXISTS nv; DROP TABLE IF EXISTS t, a, l, w, n1, n2, n3";
+const ROWS: &str = "DELETE FROM t; DELETE FROM a; DELETE FROM l; DELETE FROM w; ALTER TABLE a AUTO_INCREMENT = 4; \
+     INSERT INTO t VALUES (1, 10, 'one', 1.5), (2, 20, 'two', 2.25), (3, 30, 'three', NULL), (4, NULL, 'vier', 0), \
+     (5, 50, _utf8mb4 X'66C3BC6E66', 5.55), (6, 60, 'six ', -6); \
+     INSERT INTO a VALUES (1, 100, 'a'), (2, 200, 'b'), (3, 300, 'c'); DELETE FROM l";
+const OTHER_ROWS: &str = "UPDATE t SET s = CONCAT('other ', s), v = v + 1";
