@@ -25,7 +25,11 @@ check: tools ## the quick part of the tests: format, lints, unit tests and house
 
 soak: tools ## the long floods (10 to 15 minutes): a million texts, a full cache, connects without end, garbage of new seeds
 	tests/tools/mysql-tree --mock >/dev/null
-	cargo test --release --locked --test e2e -- --ignored --nocapture --test-threads=1 soak_
+	cargo test --release --locked --test e2e -- --ignored --nocapture --test-threads=1 --skip generated_sessions soak_
+
+sessions: tools ## 50,000 random session programs of a new seed, at the server and through a small pool (most of an hour)
+	tests/tools/mysql-tree --mock >/dev/null
+	cargo test --locked --test e2e -- --ignored --nocapture --test-threads=1 generated_sessions::soak_
 
 bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
 	cargo build --release --locked --bin tidegate --example bench

@@ -213,11 +213,9 @@ impl ServerConnection {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn use_schema(&mut self, schema: &[u8]) -> Result<(), ExchangeError> {
+    pub async fn use_schema(&mut self, schema: &[u8]) -> Result<Summary, ExchangeError> {
         self.had_schema = true;
-        self.run(Command::InitDb, schema, Expect::Simple)
-            .await
-            .map(drop)
+        self.run(Command::InitDb, schema, Expect::Simple).await
     }
 
     /// Runs a statement of ours and gives every byte of the answer to `each`.

@@ -26,7 +26,8 @@ use crate::protocol::auth::{
 };
 use crate::protocol::handshake::{Greeting, HandshakeResponse, SslRequest};
 use crate::protocol::packet::{HEADER_BYTES, header};
-use crate::protocol::{ProtocolError, capability};
+use crate::protocol::response::OkPacket;
+use crate::protocol::{ProtocolError, capability, status};
 use handed::Waiting;
 use std::sync::Arc;
 use std::time::Instant;
@@ -540,11 +541,31 @@ async fn take_over(
         collation.charset(),
         collation.collation()
     );
-    backend.query(names.as_bytes(), |_| Ok(())).await?;
+    let named = backend.query(names.as_bytes(), |_| Ok(())).await?;
+    if named.warnings > 0 {
+        // A deprecated character set warns; a login with it does not.
+        backend.query(b"DO 0", |_| Ok(())).await?;
+    }
     if !claim.schema.is_empty() {
-        backend.use_schema(claim.schema).await?;
+        let used = backend.use_schema(claim.schema).await?;
+        // A login with a schema tells it to who tracks the session's state.
+        if let Some(state) = used.session_state {
+            backend.login_ok = login_ok(backend, &state);
+        }
     }
     Ok(true)
+}
+
+/// The payload of a login's OK with such a session state.
+fn login_ok(backend: &ServerConnection, session_state: &[u8]) -> Vec<u8> {
+    let ok = OkPacket {
+        status: backend.status | status::SESSION_STATE_CHANGED,
+        session_state,
+        ..OkPacket::default()
+    };
+    let mut packet = Vec::with_capacity(HEADER_BYTES + 16 + session_state.len());
+    ok.write(&mut packet, &mut 0, backend.capabilities, false);
+    packet.split_off(HEADER_BYTES)
 }
 
 /// Logs an administrator in: the one account of `[admin]`.

@@ -27,6 +27,8 @@ use program::{Program, Step};
 const SEED: u64 = 20_261_120;
 /// Differences that are shrunk and shown before a run gives up.
 const DIFFERENCES_MAX: usize = 4;
+/// One program of so many may differ when it is played twice at the server itself; such are counted and not compared.
+const LOOSE_SHARE: u64 = 200;
 /// Copies of a program that is being shrunk, among others of its crowd.
 const COPIES: usize = 12;
 const SHRINK_QUESTIONS_MAX: usize = 120;
@@ -58,7 +60,7 @@ fn run(seed: u64, count: u64) {
         "sessions: seed {seed}, {count} programs from {first}, {CLIENTS} clients, {POOL_CONNECTIONS} connections, {} variables",
         rig.variables.len()
     );
-    let (start, mut steps, mut said) = (Instant::now(), 0, 0);
+    let (start, mut steps, mut said, mut loose) = (Instant::now(), 0, 0, 0);
     let mut found = Vec::new();
     for batch in (first..first + count).step_by(CLIENTS) {
         let numbers = batch..(batch + CLIENTS as u64).min(first + count);
@@ -70,6 +72,10 @@ fn run(seed: u64, count: u64) {
             .map(|program| program.steps.len())
             .sum::<usize>();
         for (at, difference) in rig.compare(&programs) {
+            if !is_fixed(&mut rig, &difference.program) {
+                loose += 1;
+                continue;
+            }
             println!(
                 "sessions: program {} of seed {seed} differs {difference}",
                 batch + at as u64
@@ -92,9 +98,13 @@ fn run(seed: u64, count: u64) {
     }
     let log = rig.gate.log();
     assert!(!log.contains("panicked"), "{log}");
+    assert!(
+        loose <= 2 + count / LOOSE_SHARE,
+        "{loose} programs of {count} have no fixed answers at the server itself"
+    );
     if found.is_empty() {
         println!(
-            "sessions: {count} programs, {steps} steps, no difference, {:?}",
+            "sessions: {count} programs, {steps} steps, no difference ({loose} without fixed answers), {:?}",
             start.elapsed()
         );
         return rig.gate.stop();
@@ -115,11 +125,8 @@ fn run(seed: u64, count: u64) {
     );
 }
 
-/// A difference, shrunk, and whether it is the proxy's at all.
+/// A difference, shrunk.
 fn explained(rig: &mut Rig, found: &Difference, crowd: &[Program]) -> String {
-    if !is_fixed(rig, &found.program) {
-        return format!("NOT THE PROXY: twice directly gives two answers. {found}");
-    }
     let mut last = None;
     let mut again = |candidate: &Program| {
         let seen = seen_again(rig, candidate, crowd).filter(|_| is_fixed(rig, candidate));
@@ -178,7 +185,7 @@ fn the_kept_programs_give_the_same_answers() {
                 .take(CLIENTS)
                 .map(|(_, program)| program.clone())
                 .collect();
-            for (at, difference) in rig.compare(&crowd) {
+            if let Some((at, difference)) = rig.compare(&crowd).first() {
                 panic!("{}: {difference}", part[at % part.len()].0);
             }
         }

@@ -4,6 +4,7 @@
 //! What of a packet is masked, because two sessions at the same server differ there too:
 //! - the number of a prepared statement, in the answer to COM_STMT_PREPARE and in the texts of errors 1243 and 1421;
 //! - the GTID in the session state of an OK packet (`session_track_gtids`): each transaction has its own;
+//! - the variable `statement_id` there (`session_track_system_variables = '*'`): it counts the statements of the whole server;
 //! - digits in the answer to COM_STATISTICS: they count everybody's work;
 //! - of logins and COM_CHANGE_USER all but the last packet, and its sequence number: nonces are random, and the way to
 //!   the password check (fast or full) is each server's own.
@@ -29,8 +30,11 @@ const MORE_RESULTS: u16 = 0x0008;
 const CURSOR_EXISTS: u16 = 0x0040;
 const STATE_CHANGED: u16 = 0x4000;
 
-/// Kind of an item of session state: GTIDs.
+/// Kinds of items of session state: a variable, GTIDs.
+const TRACK_VARIABLE: u8 = 0;
 const TRACK_GTIDS: u8 = 3;
+/// The server's count of statements, as a variable's name with its length.
+const STATEMENT_ID: &[u8] = b"\x0cstatement_id";
 /// Errors that tell the number of a prepared statement: it is unknown, it has no open cursor.
 const WITH_STATEMENT_NUMBER: &[u64] = &[1243, 1421];
 
@@ -199,7 +203,11 @@ impl Client {
                     let plugin = String::from_utf8_lossy(parts.next().unwrap_or_default());
                     nonce = parts.next().unwrap_or_default().to_vec();
                     nonce.truncate(20);
-                    scramble(&plugin, &nonce, password)
+                    match &*plugin {
+                        // For users that are not there, a server may ask in whatever way: here it is to send its key.
+                        "sha256_password" => vec![1],
+                        _ => scramble(&plugin, &nonce, password),
+                    }
                 }
                 [0x01, 3] => continue,
                 [0x01, 4] => vec![2],
@@ -446,7 +454,7 @@ fn ok_status(payload: &[u8]) -> Option<u16> {
     Some(number(payload.get(place..place + 2)?) as u16)
 }
 
-/// The packet with the GTIDs in its session state masked; every other byte stays.
+/// The packet with GTIDs and the number of the statement in its session state masked; every other byte stays.
 fn mask_state(payload: &[u8]) -> Option<Vec<u8>> {
     let mut at = status_place(payload)? + 4;
     let (info, width) = lenenc(payload.get(at..)?)?;
@@ -459,6 +467,9 @@ fn mask_state(payload: &[u8]) -> Option<Vec<u8>> {
         let item = 1 + width + length as usize;
         match *kind {
             TRACK_GTIDS => masked.extend([TRACK_GTIDS, 1, b'#']),
+            TRACK_VARIABLE if after.get(width..)?.starts_with(STATEMENT_ID) => {
+                masked.extend([TRACK_VARIABLE, 1, b'#']);
+            }
             _ => masked.extend(rest.get(..item)?),
         }
         rest = rest.get(item..)?;

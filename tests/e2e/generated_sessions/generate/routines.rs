@@ -114,11 +114,13 @@ pub(super) fn triggers(dice: &mut Dice, _: &[Variable]) -> Vec<Step> {
         "INSERT INTO t (id) VALUES (20), (1)",
         "INSERT IGNORE INTO t (id) VALUES (1)",
         "UPDATE t SET v = 8 WHERE id < 3",
+        "UPDATE g SET s = 'z'",
+        "INSERT INTO g VALUES (3, 'new')",
         "REPLACE INTO t (id, v) VALUES (1, 2)",
     ]);
     let mut steps = queries(&[
         text,
-        "SELECT @trig",
+        "SELECT @trig, @changed",
         "SELECT * FROM l ORDER BY n",
         "SELECT LAST_INSERT_ID(), ROW_COUNT()",
     ]);
