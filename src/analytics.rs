@@ -20,6 +20,7 @@ pub mod history;
 pub mod isolation;
 pub mod names;
 pub mod parts;
+pub mod peer;
 pub mod pool;
 pub mod queries;
 pub mod recent;

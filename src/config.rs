@@ -22,7 +22,7 @@ mod check;
 pub use mistake::ConfigError;
 pub use secret::Secret;
 pub use types::{
-    BackendTlsMode, BackendUrl, Compression, LogFormat, SecondaryEngine, TlsMode, User,
+    BackendTlsMode, BackendUrl, Compression, LogFormat, Network, SecondaryEngine, TlsMode, User,
 };
 
 /// Everything Tidegate can be told, in range and ready to use. Handed to the rooms as `Arc<Config>`.
@@ -146,6 +146,20 @@ pub struct Listen {
     pub backlog: u32,
     /// Clients connected at once; the next one is refused with error 1040.
     pub clients_max: usize,
+    /// Unix socket for apps; empty: none.
+    pub socket: PathBuf,
+    /// Networks of proxies that say for whom they connect; rooms ask [`Listen::proxies`].
+    pub proxy_protocol_networks: Vec<String>,
+}
+
+impl Listen {
+    /// The networks of proxies that say for whom they connect.
+    pub fn proxies(&self) -> Vec<Network> {
+        let networks = self.proxy_protocol_networks.iter();
+        networks
+            .filter_map(|network| network.parse().ok())
+            .collect()
+    }
 }
 
 impl Default for Listen {
@@ -157,6 +171,8 @@ impl Default for Listen {
             http: local(6070),
             backlog: 1024,
             clients_max: 10_000,
+            socket: PathBuf::new(),
+            proxy_protocol_networks: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod column;
 pub mod command;
 pub mod handshake;
 pub mod packet;
+pub mod proxy_header;
 pub mod relay;
 pub mod response;
 pub mod status;

@@ -16,7 +16,7 @@ use crate::http;
 use crate::metrics::MetricsError;
 use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
-use crate::session::listener::{Acceptor, DoorCounters, Entrance, WorkerHandle};
+use crate::session::listener::{DoorCounters, WorkerHandle};
 use crate::session::rooms::Rooms;
 use crate::session::throttle::Throttle;
 use crate::session::tls::ServerTls;
@@ -27,19 +27,21 @@ use crate::sql::StatementCache;
 use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use history::History;
+use listeners::Listeners;
 use sources::Parts;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 mod certificates;
 mod history;
+mod listeners;
 mod pages;
 pub mod series;
 mod sources;
@@ -63,6 +65,14 @@ pub enum ServerError {
         key: &'static str,
         /// The address.
         address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A Unix socket could not be listened on.
+    #[error("cannot listen on {path} (listen.socket): {error}")]
+    Socket {
+        /// The path.
+        path: PathBuf,
         /// What the system said.
         error: io::Error,
     },
@@ -103,35 +113,14 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let _inside = control_runtime.enter();
     let stop = Shutdown::new();
     tokio::spawn(stop.listen().map_err(system("signal handlers"))?);
-    let (app, admin) = (
-        listen("listen.app", config.listen.app, config.listen.backlog)?,
-        listen("listen.admin", config.listen.admin, config.listen.backlog)?,
-    );
-    let http = match config.http.enabled {
-        true => Some(listen(
-            "listen.http",
-            config.listen.http,
-            config.listen.backlog,
-        )?),
-        false => None,
-    };
+    let listeners = Listeners::open(&config)?;
     let workers_count = config.runtime.workers_effective();
     let analytics = Analytics::new(&config.analytics, workers_count);
     let history = History::start(&config, &analytics).map_err(system("history thread"))?;
     let rooms = build(config.clone(), &stop, analytics, history.as_ref())?;
     let (workers, threads) = start_workers(&rooms, workers_count)?;
     let counters = Arc::new(DoorCounters::default());
-    for (listener, entrance) in [(app, Entrance::App), (admin, Entrance::Admin)] {
-        tracing::info!(address = %listener.local_addr().map_err(system("listener"))?, ?entrance, "listening");
-        let acceptor = Acceptor {
-            listener,
-            entrance,
-            workers: workers.clone(),
-            clients_max: config.listen.clients_max,
-            counters: counters.clone(),
-        };
-        tokio::spawn(acceptor.run(stop.clone()));
-    }
+    let http = listeners.start(&config, &workers, &counters, &stop)?;
     if let Some(listener) = http {
         tracing::info!(address = %listener.local_addr().map_err(system("listener"))?, "http");
         let pages = pages::pages(&rooms, &counters)?;
@@ -170,28 +159,6 @@ fn start_chores(rooms: &Arc<Rooms>, stop: &Shutdown) -> Result<(), ServerError> 
     let hangups = signal(SignalKind::hangup()).map_err(system("signal handlers"))?;
     tokio::spawn(certificates::watch(rooms.clone(), hangups, stop.clone()));
     Ok(())
-}
-
-fn listen(
-    key: &'static str,
-    address: SocketAddr,
-    backlog: u32,
-) -> Result<TcpListener, ServerError> {
-    let open = || -> io::Result<TcpListener> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(backlog)
-    };
-    open().map_err(|error| ServerError::Listen {
-        key,
-        address,
-        error,
-    })
 }
 
 /// Builds every room, in the order in which they use each other, and starts the tasks that they live by.

@@ -13,6 +13,7 @@ pub mod listener;
 mod login;
 mod observe;
 mod prepared;
+mod proxied;
 mod relay;
 pub mod rooms;
 pub mod statements;
@@ -24,7 +25,6 @@ mod watch;
 pub mod worker;
 
 use crate::backend::connection::ServerConnection;
-use crate::backend::stream::Stream;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
 use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header};
@@ -119,17 +119,12 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
         place,
     } = incoming;
     let rooms = &worker.rooms;
-    let socket = match tokio::net::TcpStream::from_std(socket) {
+    let socket = match socket.into_stream() {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "client lost before login"),
     };
     let buffer_bytes = rooms.config.client.buffer_bytes;
-    let mut client = Client::new(
-        Stream::Tcp(socket),
-        peer,
-        buffer_bytes,
-        worker.clock.watch(),
-    );
+    let mut client = Client::new(socket, peer, buffer_bytes, worker.clock.watch());
     let opened = tokio::select! {
         biased;
         opened = Session::open(worker, &mut client, entrance) => opened,
@@ -144,8 +139,8 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
         }
         Err(error) => {
             // Counted before it is told: who has heard it may look it up.
-            rooms.throttle.failed_if_refused(&error, peer.ip());
-            observe::session_ended(worker, &error, peer);
+            rooms.throttle.failed_if_refused(&error, client.peer.ip());
+            observe::session_ended(worker, &error, client.peer);
             end_with_error(&mut client, &error).await;
         }
     }
@@ -220,6 +215,7 @@ impl Session {
     ) -> Result<Opened, SessionError> {
         let rooms = &worker.rooms;
         client.may_log_in_for(rooms.config.login.handshake_ms_max);
+        proxied::meet(client).await?;
         if !rooms.throttle.allows(client.peer.ip(), Instant::now()) {
             let text = "Too many failed logins from this address (login.failures_per_source_max)";
             return Err(login::refuse(client, 1129, b"HY000", text).await);

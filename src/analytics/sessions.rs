@@ -1,7 +1,6 @@
 //! Who is connected and what each does now, with the handle by which it can be killed. The session writes its own
 //! entry, admin reads it and asks for kills. Never touches a socket.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -11,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::counter::Counter;
 use super::event::Identity;
+use super::peer::Peer;
 
 /// What a session is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct SessionInfo {
     /// The connection id that the client was told.
     pub id: u64,
     /// Where the client connects from.
-    pub client: SocketAddr,
+    pub client: Peer,
     /// Connected since, in milliseconds since 1970.
     pub connected_ms: u64,
     /// The worker that runs it.
@@ -228,7 +228,7 @@ impl Sessions {
     pub fn register(
         self: &Arc<Self>,
         id: u64,
-        client: SocketAddr,
+        client: Peer,
         worker: usize,
         identity: Arc<Identity>,
         now_ms: u64,
@@ -338,7 +338,7 @@ mod tests {
             app: name.clone(),
             schema: name,
         });
-        sessions.register(id, SocketAddr::from(([127, 0, 0, 1], 5)), 0, identity, 7)
+        sessions.register(id, Peer::Local, 0, identity, 7)
     }
 
     #[test]

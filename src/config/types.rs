@@ -1,6 +1,7 @@
 //! The types of values a key can have beyond numbers and words, with their reading and printing. Pure.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -275,6 +276,57 @@ pub fn is_identifier(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
 }
 
+/// The addresses that begin with the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    /// Whether an address is one of them. IPv4 inside of IPv6 is IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |left: u128, right: u128, width: u32| {
+            self.bits == 0 || (left ^ right) >> (width - self.bits) == 0
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(left), IpAddr::V4(right)) => {
+                same(left.to_bits().into(), right.to_bits().into(), 32)
+            }
+            (IpAddr::V6(left), IpAddr::V6(right)) => same(left.to_bits(), right.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// `192.0.2.0/24`, `2001:db8::/32`, or a single address.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| "has no IP address")?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => width,
+            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits
+                .parse()
+                .ok()
+                .filter(|bits| *bits <= width)
+                .ok_or("has more bits than an address")?,
+            Some(_) => return Err("has no number of bits behind the slash".to_owned()),
+        };
+        // The IPv6 spelling of an IPv4 address would never be met.
+        if address.to_canonical() != address {
+            return Err("is IPv4 inside of IPv6; write it as IPv4".to_owned());
+        }
+        Ok(Self { address, bits })
+    }
+}
+
 /// One of `[[users]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
@@ -287,6 +339,43 @@ pub struct User {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks() {
+        let has = |network: &str, address: &str| {
+            let network: Network = network.parse().unwrap();
+            network.contains(address.parse().unwrap())
+        };
+        for (network, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.9/24", "192.0.2.1", "::1"),
+            ("192.0.2.7", "::ffff:192.0.2.7", "192.0.2.8"),
+            ("0.0.0.0/0", "203.0.113.1", "2001:db8::1"),
+            ("::/0", "2001:db8::1", "203.0.113.1"),
+            ("2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"),
+            ("10.0.0.0/31", "10.0.0.1", "10.0.0.2"),
+        ] {
+            assert!(has(network, inside) && !has(network, outside), "{network}");
+        }
+        for text in [
+            "",
+            "/",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "10.0.0.0/8/8",
+            "localhost",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "10.0.0.0/99999999999",
+            "::ffff:10.0.0.0/104",
+            " 10.0.0.0/8",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn urls_that_are_read() {

@@ -46,7 +46,10 @@ fn open(
     schema: Option<String>,
     connection_id: u64,
 ) -> Result<ServerConnection, admin::Error> {
-    let host = client.peer.ip().to_string();
+    let host = client
+        .peer
+        .ip()
+        .map_or("localhost".to_owned(), |ip| ip.to_string());
     let identity = admin::Identity {
         user: user.to_owned(),
         host,

@@ -2,13 +2,13 @@
 
 use super::error::SessionError;
 use super::watch::{Cut, Watch};
+use crate::analytics::peer::Peer;
 use crate::backend::compression::{Algorithm, Role};
 use crate::backend::stream::Stream;
 use crate::protocol::capability;
 use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
 use crate::protocol::response::{ErrPacket, OkPacket};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +28,7 @@ pub struct Client {
     /// What its packets are compressed with once it is logged in.
     pub compression: Option<Algorithm>,
     /// Its address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Sequence number of the next packet of ours in the current exchange.
     pub sequence: u8,
     /// The server's character set it asked for at login.
@@ -56,7 +56,7 @@ async fn in_time<T>(
 
 impl Client {
     /// A client that has not said anything yet.
-    pub fn new(stream: Stream, peer: SocketAddr, buffer_bytes: usize, watch: Rc<Watch>) -> Self {
+    pub fn new(stream: Stream, peer: Peer, buffer_bytes: usize, watch: Rc<Watch>) -> Self {
         Self {
             stream,
             input: PacketBuffer::new(buffer_bytes),

@@ -8,6 +8,7 @@
 //!                                  password asked for (TLS or RSA) --> backend login by password --> remembered -> OK
 //! ```
 
+mod attributes;
 mod handed;
 
 use super::client::Client;
@@ -108,7 +109,7 @@ pub async fn greet(
         Entrance::Admin => admin_greeting(nonce),
     };
     greeting.connection_id = session_id;
-    if rooms.tls.is_some() {
+    if rooms.tls.is_some() && !client.stream.is_secure() {
         greeting.capabilities |= capability::SSL;
     }
     greeting.capabilities |= compression_allowed(&rooms.config.client.compression);
@@ -465,7 +466,7 @@ fn backend_claim<'a>(client: &Client, claim: &Claim<'a>, secret: Secret) -> Logi
         schema: claim.schema,
         capabilities: client.capabilities,
         collation: client.collation,
-        attributes: claim.attributes.clone(),
+        attributes: attributes::with_client(claim.attributes, client.peer),
     }
 }
 

@@ -8,6 +8,7 @@ use super::login::Account;
 use super::relay::Timing;
 use super::worker::Worker;
 use crate::analytics::isolation::Isolation;
+use crate::analytics::peer::Peer;
 use crate::analytics::{
     Boundary, Digest, Identity, Kill, QueryEvent, ServedBy, SessionGuard, SessionState,
     StatementEnd, TransactionTracker, app_name,
@@ -18,7 +19,6 @@ use crate::protocol::relay::Summary;
 use crate::router::reason::Reason;
 use crate::sql::session_statement::Assignment;
 use crate::sql::{Kind, Statement};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -271,7 +271,7 @@ fn boundary(statement: Option<&Statement>) -> Boundary {
 }
 
 /// Counts the end of a session, or of a login that did not become one.
-pub fn session_ended(worker: &Worker, error: &SessionError, peer: SocketAddr) {
+pub fn session_ended(worker: &Worker, error: &SessionError, peer: Peer) {
     tracing::debug!(%peer, source = error.source().label(), kind = error.label(), %error, "session ended");
     let (code, text) = error.counted();
     let identity = worker.rooms.analytics.identity("", "", "");

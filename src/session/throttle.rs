@@ -30,11 +30,11 @@ impl Throttle {
         }
     }
 
-    /// Whether `source` may try again now.
-    pub fn allows(&self, source: IpAddr, now: Instant) -> bool {
-        if self.failures_max == 0 {
+    /// Whether `source` may try again now. Who is on this machine always may.
+    pub fn allows(&self, source: Option<IpAddr>, now: Instant) -> bool {
+        let Some(source) = source.filter(|_| self.failures_max > 0) else {
             return true;
-        }
+        };
         let sources = self.sources.lock();
         sources.get(&source).is_none_or(|w| {
             w.failures < self.failures_max || now.duration_since(w.began) >= self.window
@@ -42,7 +42,8 @@ impl Throttle {
     }
 
     /// Counts a failed login.
-    pub fn failed(&self, source: IpAddr, now: Instant) {
+    pub fn failed(&self, source: Option<IpAddr>, now: Instant) {
+        let Some(source) = source else { return };
         let mut sources = self.sources.lock();
         if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
             let window = self.window;
@@ -66,7 +67,11 @@ impl Throttle {
     }
 
     /// Counts the end of a login if it was a refusal.
-    pub(super) fn failed_if_refused(&self, error: &super::error::SessionError, source: IpAddr) {
+    pub(super) fn failed_if_refused(
+        &self,
+        error: &super::error::SessionError,
+        source: Option<IpAddr>,
+    ) {
         use super::error::SessionError::{Connect, LoginRefused};
         use crate::backend::login::ConnectError::Refused;
         if matches!(
@@ -78,7 +83,8 @@ impl Throttle {
     }
 
     /// A successful login clears the address.
-    pub fn succeeded(&self, source: IpAddr) {
+    pub fn succeeded(&self, source: Option<IpAddr>) {
+        let Some(source) = source else { return };
         let mut sources = self.sources.lock();
         if !sources.is_empty() {
             sources.remove(&source);
@@ -91,7 +97,7 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const HOME: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     #[test]
     fn refuses_after_the_limit_until_the_window_has_passed() {
@@ -119,7 +125,7 @@ mod tests {
         let throttle = Throttle::new(1, Duration::from_secs(60));
         let now = Instant::now();
         for n in 0..(SOURCES_MAX as u32 * 3) {
-            throttle.failed(IpAddr::V4(Ipv4Addr::from(n)), now);
+            throttle.failed(Some(IpAddr::V4(Ipv4Addr::from(n))), now);
         }
         assert!(throttle.sources.lock().len() <= SOURCES_MAX);
     }

@@ -1,5 +1,6 @@
 //! How clients come in and how we go on to the backend: compression, plugins, certificates, addresses.
 
+mod addresses;
 mod compression;
 mod plugins;
 mod tls;

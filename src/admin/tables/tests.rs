@@ -7,6 +7,7 @@ use super::*;
 use crate::admin::catalog::{self, Type};
 use crate::admin::{Sources, Value};
 use crate::analytics::histogram::Histogram;
+use crate::analytics::peer::Peer;
 use crate::analytics::{Analytics, Digest, MinuteLog, PoolSample, QueryEvent, ServedBy};
 use crate::backend::control::{Control, ControlSettings};
 use crate::backend::pool::Pool;
@@ -116,7 +117,7 @@ async fn rows_fit_their_columns() {
         query_history: query_history::source(Some(store), 100, Duration::from_secs(9)),
         ..sources
     };
-    let client = "10.0.0.9:5555".parse().unwrap();
+    let client = Peer::At("10.0.0.9:5555".parse().unwrap());
     let identity = Arc::new(analytics.identity("ann", "web", "shop"));
     let session = analytics
         .sessions()
@@ -237,7 +238,7 @@ async fn what_was_observed_is_shown() {
 #[tokio::test]
 async fn an_open_transaction_is_a_row_and_goes_with_its_session() {
     let (sources, analytics) = sources();
-    let client = "10.0.0.9:5555".parse().unwrap();
+    let client = Peer::At("10.0.0.9:5555".parse().unwrap());
     let identity = Arc::new(analytics.identity("ann", "web", "shop"));
     let session = analytics
         .sessions()

@@ -1,7 +1,7 @@
 //! The rows of the configuration: one for each key, section by section as in config/tidegate.toml. Data only.
 
 use super::{Field, Key, TextRule};
-use crate::config::types::is_identifier;
+use crate::config::types::{Network, is_identifier};
 
 const USER: TextRule = TextRule {
     allowed: "a user name of 1 to 32 characters",
@@ -25,6 +25,10 @@ const DIGEST: TextRule = TextRule {
 const ALGORITHM: TextRule = TextRule {
     allowed: "zlib or zstd",
     holds: |text| matches!(text, "zlib" | "zstd"),
+};
+const NETWORK: TextRule = TextRule {
+    allowed: "an address, or a network as 192.0.2.0/24 or 2001:db8::/32",
+    holds: |text| text.parse::<Network>().is_ok(),
 };
 const TABLE: TextRule = TextRule {
     allowed: "schema.table",
@@ -126,6 +130,18 @@ pub static KEYS: &[Key] = &[
         Field::Usize(|c| &mut c.listen.clients_max, 1, 1_000_000),
         "clients",
         "Clients connected at once. The next one gets error 1040.",
+    ),
+    key(
+        "listen.socket",
+        Field::Path(|c| &mut c.listen.socket),
+        "",
+        "Unix socket for applications of this machine. A file of an earlier run is replaced; it goes at the end. Empty: none.",
+    ),
+    key(
+        "listen.proxy_protocol_networks",
+        Field::List(|c| &mut c.listen.proxy_protocol_networks, NETWORK),
+        "",
+        "Networks of proxies that say for whom they connect, by PROXY protocol 1 or 2 before anything else; from there every connection must. From elsewhere such a header is refused.",
     ),
     key(
         "runtime.workers",

@@ -31,6 +31,9 @@ fn other_value(key: &Key) -> Raw {
         Field::List(..) if key.name == "cache.digests" => {
             Raw::Texts(vec!["0123456789abcdefABCDEF0123456789".to_owned()])
         }
+        Field::List(..) if key.name == "listen.proxy_protocol_networks" => {
+            Raw::Texts(vec!["10.0.0.0/8".to_owned()])
+        }
         Field::List(..) if key.name == "client.compression" => Raw::Texts(vec!["zstd".to_owned()]),
         Field::List(..) => Raw::Texts(vec!["some.thing".to_owned()]),
         Field::Url(_) => Raw::Text("mysql://u:p@h:1".to_owned()),
