@@ -39,7 +39,7 @@ pub use pool::{PoolHistory, PoolSample, PoolWindow};
 pub use queries::{QueryRow, Reading};
 pub use recent::PhaseRow;
 pub use recorder::{Recorder, SlowQuery};
-pub use sessions::{Kill, SessionGuard, SessionInfo, SessionState, Sessions};
+pub use sessions::{Kill, KillUnderWay, SessionGuard, SessionInfo, SessionState, Sessions};
 pub use totals::TotalsRow;
 pub use transactions::{Boundary, Outcome, StatementEnd, TransactionRecord, TransactionTracker};
 

@@ -22,7 +22,8 @@ mod check;
 pub use mistake::ConfigError;
 pub use secret::Secret;
 pub use types::{
-    BackendTlsMode, BackendUrl, Compression, LogFormat, Network, SecondaryEngine, TlsMode, User,
+    BackendTlsMode, BackendUrl, Compression, LogFormat, Network, PoolMode, SecondaryEngine,
+    TlsMode, User,
 };
 
 /// Everything Tidegate can be told, in range and ready to use. Handed to the rooms as `Arc<Config>`.
@@ -323,6 +324,10 @@ impl Default for Client {
 /// `[pool]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
+    /// How long a client keeps a connection.
+    pub mode: PoolMode,
+    /// Users whose clients keep theirs for life.
+    pub session_users: Vec<String>,
     /// Backend connections in all.
     pub connections_max: usize,
     /// Backend connections of one user; 0: only `connections_max` counts.
@@ -333,6 +338,10 @@ pub struct Pool {
     pub idle_ms_max: u64,
     /// A backend connection is not lent again after this.
     pub lifetime_ms_max: u64,
+    /// A client that has been idle for so long gives its connection up.
+    pub hold_ms_max: u64,
+    /// Prepared statements open on one backend connection.
+    pub prepared_max: usize,
     /// Longest wait for a backend connection; then error 1040.
     pub wait_ms_max: u64,
     /// Clients that may wait at once; the next one is refused at once.
@@ -342,11 +351,15 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self {
+            mode: PoolMode::Transaction,
+            session_users: Vec::new(),
             connections_max: 1_000,
             connections_per_user_max: 0,
             idle_max: 64,
             idle_ms_max: 60_000,
             lifetime_ms_max: 3_600_000,
+            hold_ms_max: 1_000,
+            prepared_max: 256,
             wait_ms_max: 10_000,
             waiters_max: 10_000,
         }

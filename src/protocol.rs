@@ -13,6 +13,7 @@ pub mod proxy_header;
 pub mod relay;
 pub mod response;
 pub mod status;
+pub mod tracking;
 
 /// What a peer did wrong on the wire. Every variant has a stable [`label`](ProtocolError::label) for counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,8 @@
 
 pub mod reason;
 pub mod session_state;
+pub mod ties;
+pub mod traces;
 
 use crate::cache::Cache;
 use crate::sql::{Kind, Statement};

@@ -224,6 +224,7 @@ fn build(
         admin_account: admin_account(&config),
         defaults,
         unproven: Semaphore::new(Rooms::unproven_max(config.pool.connections_max)),
+        variables: ArcSwapOption::empty(),
         session_ids: Rooms::first_session_id(),
         config,
     }))

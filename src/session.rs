@@ -6,11 +6,14 @@ mod admin;
 mod answers;
 mod client;
 mod commands;
+mod diagnostics;
 mod error;
 mod exchange;
 mod explain;
+mod lease;
 pub mod listener;
 mod login;
+mod lot;
 mod observe;
 mod prepared;
 mod proxied;
@@ -32,11 +35,15 @@ use crate::protocol::relay::{Expect, ResponseMachine};
 use crate::protocol::response::ERR_HEADER;
 use crate::protocol::{ProtocolError, capability};
 use crate::router::session_state::SessionState;
+use crate::router::ties::Ties;
+use crate::router::traces::Traces;
 use crate::sql::{ClientCharset, LexMode};
 use client::Client;
 use error::SessionError;
+use lease::{Away, Person};
 use listener::{Entrance, Incoming};
 use login::{Account, Claim};
+use lot::Seat;
 use mysql_common::collations::CollationId;
 use observe::Observer;
 use prepared::Prepared;
@@ -74,6 +81,24 @@ struct Session {
     last_ok: bool,
     /// A goodbye of the server (its last error packet) went to the client already.
     said_goodbye: bool,
+    /// Who it is to the backend.
+    person: Person,
+    /// Its entry among those that could give their connection up.
+    seat: Rc<Seat>,
+    /// What ties it to its connection.
+    ties: Ties,
+    /// What the next statement may ask about the last ones.
+    traces: Traces,
+    /// What it was when it left its connection; `None` while it has one.
+    away: Option<Away>,
+    /// How often the server reported a change of state.
+    changes: u64,
+    /// The last answer ended with an EOF packet, which reports nothing.
+    ended_by_eof: bool,
+    /// The id of the statement that it prepared last.
+    statement_ids: u32,
+    /// Prepared statements with parameters that wait at the server as long data.
+    long_data: usize,
 }
 
 /// What a successful login gives.
@@ -83,6 +108,7 @@ struct Opened {
     id: u32,
     nonce: Nonce,
     state: SessionState,
+    person: Person,
 }
 
 /// What woke an idle session.
@@ -240,6 +266,15 @@ impl Session {
                 )
             }
         };
+        let mut backend = backend;
+        let person = match entrance {
+            Entrance::Admin => Person::of_admin(),
+            Entrance::App => {
+                let armed = lease::arm(&mut backend, rooms);
+                client.wait_for_backend(armed).await??;
+                Person::new(worker, claim.user, claim.attributes, &backend)
+            }
+        };
         let state = fresh_state(worker, entrance, backend.status, &account.schema).await;
         login::send_login_ok(client, &backend).await?;
         rooms.throttle.succeeded(client.peer.ip());
@@ -249,6 +284,7 @@ impl Session {
             id,
             nonce,
             state,
+            person,
         })
     }
 
@@ -259,12 +295,15 @@ impl Session {
             id,
             nonce,
             state,
+            person,
         } = opened;
         let lex_base = lex_base(&client, &backend);
         let is_administrator = is_administrator(&worker, &account);
         let mut observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
+        let seat = Seat::new(observer.info().clone());
         if entrance == Entrance::App {
             observer.begins_with(worker.rooms.defaults.present().as_ref());
+            worker.lot.enter(&seat);
         }
         Self {
             state,
@@ -283,6 +322,15 @@ impl Session {
             lex_base,
             last_ok: true,
             said_goodbye: false,
+            person,
+            seat,
+            ties: Ties::default(),
+            traces: Traces::default(),
+            away: None,
+            changes: 0,
+            ended_by_eof: false,
+            statement_ids: 0,
+            long_data: 0,
         }
     }
 
@@ -292,8 +340,28 @@ impl Session {
             match self.next_command().await? {
                 Woken::Quit => return Ok(()),
                 Woken::Command(request) if self.is_quit(request) => return Ok(()),
-                Woken::Command(request) => self.answer(request).await?,
+                Woken::Command(request) => self.answer_or_refuse(request).await?,
             }
+            if self.worker.rooms.pool.has_waiters() {
+                self.leave().await?;
+            }
+        }
+    }
+
+    /// Answers one command; with an error if there is no backend connection for it.
+    async fn answer_or_refuse(&mut self, request: Request) -> Result<(), SessionError> {
+        self.seat.busy();
+        match self.answer(request).await {
+            Err(SessionError::Unattached {
+                code,
+                sqlstate,
+                text,
+            }) if request.whole => {
+                self.client.input.consume(HEADER_BYTES + request.length);
+                let told = self.client.send_error(code, &sqlstate, &text).await;
+                told.map_err(SessionError::ClientIo)
+            }
+            answered => answered,
         }
     }
 
@@ -312,6 +380,9 @@ impl Session {
         let clock = self.worker.clock.clone();
         let since = clock.now();
         loop {
+            if self.seat.take_wanted() {
+                self.leave().await?;
+            }
             if !self.backend.input.is_empty() {
                 // More than the answer to the last command: whatever it is, it is not the answer to the next one.
                 return self.backend_spoke(Ok(1)).await;
@@ -332,25 +403,46 @@ impl Session {
                 false if clock.stall_max < idle => (clock.stall_max, "client.stall_ms_max"),
                 _ => (idle, "client.idle_ms_max"),
             };
-            match self.heard(most).await {
+            let rest = self.rest((since + clock.hold_max).saturating_sub(clock.now()));
+            if rest == Some(0) && self.leave().await? {
+                continue;
+            }
+            let heard = self.heard(most.min(rest.filter(|rest| *rest > 0).unwrap_or(most)));
+            match heard.await {
                 Ok(Heard::Client(Ok(0))) => return Ok(Woken::Quit),
                 Ok(Heard::Client(Ok(_)) | Heard::Call) => {}
                 Ok(Heard::Client(Err(error))) => return Err(SessionError::ClientIo(error)),
                 Ok(Heard::Backend(read)) => return self.backend_spoke(read).await,
+                Err(_) if rest.is_some_and(|rest| (1..most).contains(&rest)) => {}
                 Err(_) => return Err(self.client.unasked(SessionError::TimedOut(why))),
             }
         }
     }
 
+    /// The session has nothing to do: after how many ticks it leaves its connection, if nothing ties it there.
+    fn rest(&self, left: Ticks) -> Option<Ticks> {
+        if self.backend.is_gone() {
+            return None;
+        }
+        let tie = self.tie();
+        self.observer.set_tie(tie);
+        if tie.is_some() {
+            return None;
+        }
+        self.worker.lot.rests(&self.seat);
+        Some(left)
+    }
+
     /// Whoever speaks first.
     async fn heard(&mut self, most: Ticks) -> Result<Heard, Cut> {
         let (client, backend, observer) = (&mut self.client, &mut self.backend, &self.observer);
+        let is_attached = !backend.is_gone();
         let (input, stream) = (&mut client.input, &mut client.stream);
         let first = async {
             tokio::select! {
                 biased;
                 read = input.fill(stream) => Heard::Client(read),
-                read = backend.input.fill(&mut backend.stream) => Heard::Backend(read),
+                read = backend.input.fill(&mut backend.stream), if is_attached => Heard::Backend(read),
                 () = observer.woken() => Heard::Call,
             }
         };
@@ -453,6 +545,10 @@ impl Session {
         }
         self.set_unlogged(false);
         self.observer.closed(&self.worker);
+        self.worker.lot.leave(&self.seat);
+        if self.backend.is_gone() {
+            return;
+        }
         let backend_is_whole = matches!(
             ended,
             Ok(())

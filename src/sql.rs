@@ -14,6 +14,8 @@ mod words;
 
 pub mod statement;
 
+pub mod hold;
+
 pub mod session_statement;
 
 pub mod skipped;

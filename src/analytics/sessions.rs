@@ -91,6 +91,27 @@ pub struct SessionInfo {
     pub bytes_out: Counter,
     /// The open transaction.
     pub transaction: LiveTransaction,
+    /// Number of what ties it to its backend connection, plus one; 0: nothing.
+    pub tie: Counter,
+    /// Kills under way of what its backend connection runs.
+    kills: AtomicU64,
+}
+
+/// A kill under way: until it is over, the connection stays with its session.
+pub struct KillUnderWay(Arc<SessionInfo>);
+
+impl KillUnderWay {
+    /// Begins. The backend id is only to be read afterwards.
+    pub fn of(session: Arc<SessionInfo>) -> Self {
+        session.kills.fetch_add(1, Ordering::SeqCst);
+        Self(session)
+    }
+}
+
+impl Drop for KillUnderWay {
+    fn drop(&mut self) {
+        self.0.kills.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// The open transaction of a session; `started_ms` 0 when none is open.
@@ -158,6 +179,11 @@ impl SessionInfo {
         self.kill.fetch_max(wish, Ordering::AcqRel);
         // A stored permit wakes the session even if it only starts to wait later.
         self.killed.notify_one();
+    }
+
+    /// Whether a kill of what its backend connection runs is under way.
+    pub fn is_being_killed(&self) -> bool {
+        self.kills.load(Ordering::SeqCst) > 0
     }
 
     /// Wakes the session without a wish: it looks at the stop signal.
@@ -250,6 +276,8 @@ impl Sessions {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             transaction: LiveTransaction::default(),
+            tie: Counter::default(),
+            kills: AtomicU64::new(0),
         });
         info.since_ms.set(now_ms);
         self.by_id.insert(id, Arc::clone(&info));

@@ -2,7 +2,10 @@
 //! Relaying a client's statement is the session's work; here nothing is ever sent to a client.
 
 use super::pool::Slot;
+use super::statements::Statements;
 use super::stream::Stream;
+use super::variables::{Values, Variables};
+use crate::protocol::auth::Secret;
 use crate::protocol::capability;
 use crate::protocol::command::Command;
 use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, write_packet};
@@ -10,6 +13,7 @@ use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
 use crate::protocol::{ProtocolError, command};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
@@ -48,8 +52,10 @@ pub struct ConnectionKey {
     pub user: Arc<str>,
     /// Capabilities, without those of the login itself.
     pub capabilities: u32,
-    /// The client starts without a default schema, so a connection that ever had one will not do.
+    /// The client has no default schema, so a connection that ever had one will not do.
     pub needs_no_schema: bool,
+    /// The count of changes of grants that its login must have seen.
+    pub grants_min: Option<u64>,
 }
 
 impl ConnectionKey {
@@ -59,6 +65,7 @@ impl ConnectionKey {
             user,
             capabilities: capabilities & !LOGIN_ONLY,
             needs_no_schema,
+            grants_min: None,
         }
     }
 }
@@ -116,9 +123,43 @@ pub struct ServerConnection {
     pub facts: ServerFacts,
     /// The payload of the OK that ended the login, as the client may see it; empty once it was used.
     pub login_ok: Vec<u8>,
+    /// What is known of its session state; `None` from the first change of unknown extent on.
+    pub known: Option<Known>,
+    /// LAST_INSERT_ID(), when known.
+    pub last_insert_id: Option<u64>,
+    /// What the server has prepared on it.
+    pub statements: Statements,
+    /// The variables of its server that can be carried, once looked up.
+    pub variables: Option<Arc<Variables>>,
+    /// The server reports changes of session state in all OK packets.
+    pub reports: bool,
+    /// It was left as its last session had it: whoever logs in must reset it.
+    pub is_used: bool,
+    /// With this another connection of the same login can be opened.
+    pub secret: Option<Secret>,
+    /// Tells connections apart, also those of different servers.
+    pub serial: u64,
+    pub(super) is_gone: bool,
     pub(super) user: Arc<str>,
     pub(super) opened: Instant,
     pub(super) slot: Option<Slot>,
+}
+
+/// A number that no other connection has.
+pub(super) fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+/// The state of a connection that can be carried to another one.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its variables.
+    pub values: Arc<Values>,
+    /// Its default schema.
+    pub schema: Option<Box<str>>,
+    /// The server's name for itself.
+    pub server: Box<str>,
 }
 
 impl ServerConnection {
@@ -140,15 +181,54 @@ impl ServerConnection {
                 collation: 0,
             },
             login_ok: Vec::new(),
+            known: None,
+            last_insert_id: None,
+            statements: Statements::default(),
+            variables: None,
+            reports: false,
+            is_used: false,
+            secret: None,
+            serial: next_serial(),
+            is_gone: false,
             user: Arc::from(""),
             opened: Instant::now(),
             slot: None,
         }
     }
 
+    /// What stands in the place of a connection that a session has given up; reading from it waits for ever.
+    pub fn gone(&self) -> Self {
+        let (pipe, _) = tokio::io::duplex(1);
+        let facts = self.facts.clone();
+        Self {
+            facts,
+            user: self.user.clone(),
+            input: PacketBuffer::none(),
+            status: self.status,
+            collation: self.collation,
+            is_gone: true,
+            ..Self::in_process(pipe, self.capabilities, 0)
+        }
+    }
+
+    /// Whether it is only the place of one.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Makes a new connection out of the right to this one.
+    pub fn into_slot(self) -> Option<Slot> {
+        self.slot
+    }
+
     /// Ties the right to a backend connection to this one's life.
     pub fn hold(&mut self, slot: Slot) {
         self.slot = Some(slot);
+    }
+
+    /// The user it is logged in as, shared.
+    pub fn user_arc(&self) -> Arc<str> {
+        self.user.clone()
     }
 
     /// The user it is logged in as.
@@ -166,6 +246,9 @@ impl ServerConnection {
         self.user == key.user
             && self.capabilities & !LOGIN_ONLY == key.capabilities
             && !(key.needs_no_schema && self.had_schema)
+            && key
+                .grants_min
+                .is_none_or(|least| self.grants >= Some(least))
     }
 
     /// True when the server has neither closed it nor sent anything unasked.
@@ -202,10 +285,46 @@ impl ServerConnection {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn reset(&mut self) -> Result<(), ExchangeError> {
+        self.forget();
         self.status = self
             .run(Command::ResetConnection, &[], Expect::Simple)
             .await?
             .status;
+        Ok(())
+    }
+
+    /// Its state is as after a login: unknown to us, and nothing is reported or prepared.
+    pub fn forget(&mut self) {
+        self.known = None;
+        self.last_insert_id = None;
+        self.reports = false;
+        self.is_used = false;
+        self.statements.clear();
+    }
+
+    /// Makes the server report changes of session state in its OK packets; from a server that cannot, nothing is asked.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), but never `Refused`.
+    pub async fn track(&mut self, variables: &Arc<Variables>) -> Result<(), ExchangeError> {
+        let sql = format!("SET {}", variables.track_sql());
+        self.variables = Some(variables.clone());
+        match self.query(sql.as_bytes(), |_| Ok(())).await {
+            Ok(_) => self.reports = true,
+            Err(ExchangeError::Refused { .. }) => self.reports = false,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes that back: the variables of the trackers are the client's own again.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn untrack(&mut self) -> Result<(), ExchangeError> {
+        let sql = "SET session_track_system_variables=DEFAULT,session_track_state_change=DEFAULT";
+        self.query(sql.as_bytes(), |_| Ok(())).await?;
+        self.reports = false;
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //! never keeps a secret.
 
 use super::compression::{Algorithm, Role};
-use super::connection::{ServerConnection, ServerFacts, send_packet};
+use super::connection::{ServerConnection, ServerFacts, next_serial, send_packet};
+use super::statements::Statements;
 use super::stream::Stream;
 use super::target::Target;
 use crate::config::BackendTlsMode;
@@ -144,6 +145,11 @@ pub async fn open(
         logged_in(&mut connection, ok, compression)?;
         // What such a password is worth is decided elsewhere, and may change at any time.
         connection.poolable &= auth.plugin() != CLEAR;
+        // Only this plugin takes the same proof again.
+        connection.secret = match auth.plugin() == CACHING_SHA2 {
+            true => Some(login.secret.hashed()),
+            false => None,
+        };
         Ok(connection)
     })
     .await
@@ -356,6 +362,15 @@ impl Begun {
                 collation: self.greeting.collation,
             },
             login_ok: Vec::new(),
+            known: None,
+            last_insert_id: None,
+            statements: Statements::default(),
+            variables: None,
+            reports: false,
+            is_used: false,
+            secret: None,
+            serial: next_serial(),
+            is_gone: false,
             user: String::from_utf8_lossy(login.user).into(),
             opened: Instant::now(),
             slot: None,

@@ -1,5 +1,6 @@
-//! Who may hold a backend connection: one permit a connection over all workers, idle ones kept by key, waits with a deadline.
-//! Touched when a client comes and goes, never per query. Never opens a connection itself.
+//! Who may hold a backend connection: a fixed number over all workers, idle ones kept by key, a queue with a deadline. A connection
+//! that comes free goes straight to who waits for one like it. Touched when a session gets or leaves a connection, not per query
+//! while there are enough. Never opens a connection itself.
 
 use super::connection::{ConnectionKey, ServerConnection};
 use crate::config;
@@ -9,7 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{oneshot, watch};
+
+/// Who has waited so much longer than others is served first, even if that costs a connection that would fit them.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Users with counters of their own; those beyond share `_other`.
 const USERS_COUNTED_MAX: usize = 1_000;
@@ -80,15 +84,20 @@ pub struct PoolRow {
     pub connections_max: usize,
 }
 
-/// The right to one backend connection; gives it back when dropped.
+/// The right to one backend connection; when dropped, it goes to whoever waits first.
 pub struct Slot {
-    _permit: OwnedSemaphorePermit,
+    pool: Arc<Pool>,
     counters: Arc<UserCounters>,
+    /// Nobody took it, and its place is being given to the next.
+    is_refused: bool,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
+        if !self.is_refused {
+            self.pool.freed();
+        }
     }
 }
 
@@ -98,23 +107,49 @@ struct Idle {
     worker: usize,
 }
 
+/// What a session that asked for a connection is given.
+pub enum Grant {
+    /// One that is open.
+    Connection(Box<ServerConnection>),
+    /// The right to open one.
+    Slot(Slot),
+}
+
+struct Waiter {
+    number: u64,
+    /// What fits; `None`: only a place to open one.
+    key: Option<ConnectionKey>,
+    user: Arc<str>,
+    since: Instant,
+    tell: oneshot::Sender<Grant>,
+}
+
+#[derive(Default)]
+struct State {
+    open: usize,
+    idle: VecDeque<Idle>,
+    waiters: VecDeque<Waiter>,
+    numbers: u64,
+}
+
 /// The pool of one backend.
 pub struct Pool {
     limits: config::Pool,
-    permits: Arc<Semaphore>,
-    idle: Mutex<VecDeque<Idle>>,
+    state: Mutex<State>,
     users: DashMap<Arc<str>, Arc<UserCounters>>,
     waiting: AtomicUsize,
+    /// Moves when somebody begins to wait: sessions that could give their connection up are looked for then.
+    starving: watch::Sender<u64>,
 }
 
 impl Pool {
     /// An empty pool with these limits.
     pub fn new(limits: config::Pool) -> Arc<Self> {
         Arc::new(Self {
-            permits: Arc::new(Semaphore::new(limits.connections_max)),
-            idle: Mutex::new(VecDeque::new()),
+            state: Mutex::default(),
             users: DashMap::new(),
             waiting: AtomicUsize::new(0),
+            starving: watch::Sender::new(0),
             limits,
         })
     }
@@ -131,55 +166,115 @@ impl Pool {
         self.users.entry(Arc::from(name)).or_default().clone()
     }
 
-    /// A permit for one more connection of `user`, waiting at most `pool.wait_ms_max`.
-    /// Idle connections of others make room first.
-    pub async fn slot(&self, user: &str) -> Result<Slot, PoolError> {
-        let counters = self.counters(user);
-        let user_max = self.limits.connections_per_user_max;
-        if user_max > 0 && counters.open.load(Relaxed) >= user_max && !self.evict_idle(Some(user)) {
-            counters.refused_total.fetch_add(1, Relaxed);
-            return Err(PoolError::UserLimit { max: user_max });
-        }
-        if self.permits.available_permits() == 0 {
-            self.evict_idle(None);
-        }
-        let permit = match self.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait(&counters).await?,
-        };
-        counters.open.fetch_add(1, Relaxed);
-        counters.opened_total.fetch_add(1, Relaxed);
-        Ok(Slot {
-            _permit: permit,
-            counters,
-        })
+    /// Sessions waiting for a connection now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
     }
 
     /// Whether a client waits for a connection.
     pub fn has_waiters(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
+        self.waiting() > 0
     }
 
-    /// A permit for one more connection of `user` if one is free at once. For connections of our own, which must never take what
-    /// a waiting client could have, nor make a client wait.
-    pub fn slot_at_once(&self, user: &str) -> Option<Slot> {
-        if self.has_waiters() {
-            return None;
+    /// Tells when somebody begins to wait.
+    pub fn starving(&self) -> watch::Receiver<u64> {
+        self.starving.subscribe()
+    }
+
+    /// A place for one more connection of `user`, waiting at most `pool.wait_ms_max`.
+    ///
+    /// # Errors
+    /// None came free in time, or too many wait.
+    pub async fn slot(self: &Arc<Self>, user: &str) -> Result<Slot, PoolError> {
+        match self.acquire(user, None, 0).await? {
+            Grant::Slot(slot) => Ok(slot),
+            // Nobody offers a connection to who asked for a place.
+            Grant::Connection(connection) => connection.into_slot().ok_or(PoolError::Timeout {
+                wait_ms: 0,
+                max: self.limits.connections_max,
+            }),
         }
-        if self.permits.available_permits() == 0 {
-            self.evict_idle(None);
+    }
+
+    /// An idle connection that fits `key`, a place for a new one, or what comes free first; waits at most `pool.wait_ms_max`.
+    ///
+    /// # Errors
+    /// Nothing came free in time, too many wait, or the user has all it may have.
+    pub async fn acquire(
+        self: &Arc<Self>,
+        user: &str,
+        key: Option<&ConnectionKey>,
+        worker: usize,
+    ) -> Result<Grant, PoolError> {
+        if let Some(idle) = key.and_then(|key| self.take_idle(key, worker)) {
+            return Ok(Grant::Connection(Box::new(idle)));
         }
-        let permit = self.permits.clone().try_acquire_owned().ok()?;
         let counters = self.counters(user);
+        let user_max = self.limits.connections_per_user_max;
+        let is_user_full = || user_max > 0 && counters.open.load(Relaxed) >= user_max;
+        if is_user_full() && !self.evict_idle(Some(user)) && key.is_none() {
+            counters.refused_total.fetch_add(1, Relaxed);
+            return Err(PoolError::UserLimit { max: user_max });
+        }
+        if !is_user_full()
+            && let Some(slot) = self.slot_now(&counters, false)
+        {
+            return Ok(Grant::Slot(slot));
+        }
+        let grant = self.wait(user, key, &counters).await?;
+        if let Grant::Connection(connection) = &grant {
+            self.counters(connection.user())
+                .reused_total
+                .fetch_add(1, Relaxed);
+        }
+        Ok(grant)
+    }
+
+    /// A place if one is free, also one of an idle connection.
+    fn slot_now(self: &Arc<Self>, counters: &Arc<UserCounters>, queues: bool) -> Option<Slot> {
+        loop {
+            let mut state = self.state.lock();
+            if queues && !state.waiters.is_empty() {
+                return None;
+            }
+            if state.open < self.limits.connections_max {
+                state.open += 1;
+                drop(state);
+                return Some(self.new_slot(counters));
+            }
+            // Those that wait have a better right to it.
+            let evicted = match state.waiters.is_empty() {
+                true => state.idle.pop_front(),
+                false => None,
+            };
+            drop(state);
+            evicted.as_ref()?;
+            self.forget(evicted);
+        }
+    }
+
+    fn new_slot(self: &Arc<Self>, counters: &Arc<UserCounters>) -> Slot {
         counters.open.fetch_add(1, Relaxed);
         counters.opened_total.fetch_add(1, Relaxed);
-        Some(Slot {
-            _permit: permit,
-            counters,
-        })
+        Slot {
+            pool: self.clone(),
+            counters: counters.clone(),
+            is_refused: false,
+        }
     }
 
-    async fn wait(&self, counters: &UserCounters) -> Result<OwnedSemaphorePermit, PoolError> {
+    /// A place for one more connection of `user` if one is free at once. For connections of our own, which must never take what
+    /// a waiting client could have, nor make a client wait.
+    pub fn slot_at_once(self: &Arc<Self>, user: &str) -> Option<Slot> {
+        self.slot_now(&self.counters(user), true)
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        user: &str,
+        key: Option<&ConnectionKey>,
+        counters: &Arc<UserCounters>,
+    ) -> Result<Grant, PoolError> {
         let waiting = self.waiting.fetch_add(1, Relaxed);
         let _guard = Decrement(&self.waiting);
         if waiting >= self.limits.waiters_max {
@@ -189,21 +284,94 @@ impl Pool {
         counters.waiting.fetch_add(1, Relaxed);
         let _user_guard = Decrement(&counters.waiting);
         let started = Instant::now();
+        let (tell, mut told) = oneshot::channel();
+        let queued = self.enqueue(user, key, tell);
+        self.starving.send_modify(|count| *count += 1);
         let limit = Duration::from_millis(self.limits.wait_ms_max);
-        let outcome = tokio::time::timeout(limit, self.permits.clone().acquire_owned()).await;
+        let outcome = tokio::time::timeout(limit, &mut told).await;
+        drop(queued);
         let waited_us = started.elapsed().as_micros() as u64;
         counters.waits_total.fetch_add(1, Relaxed);
         counters.wait_us_sum.fetch_add(waited_us, Relaxed);
         counters.wait_us_max.fetch_max(waited_us, Relaxed);
-        match outcome {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed; a closed one would mean the same to the client.
-            Ok(Err(_)) | Err(_) => {
-                counters.refused_total.fetch_add(1, Relaxed);
-                Err(PoolError::Timeout {
-                    wait_ms: self.limits.wait_ms_max,
-                    max: self.limits.connections_max,
-                })
+        // What came between the deadline and the end of the queueing is not lost.
+        let grant = outcome
+            .ok()
+            .and_then(Result::ok)
+            .or_else(|| told.try_recv().ok());
+        grant.ok_or_else(|| {
+            counters.refused_total.fetch_add(1, Relaxed);
+            PoolError::Timeout {
+                wait_ms: self.limits.wait_ms_max,
+                max: self.limits.connections_max,
+            }
+        })
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        user: &str,
+        key: Option<&ConnectionKey>,
+        tell: oneshot::Sender<Grant>,
+    ) -> Queued {
+        let mut state = self.state.lock();
+        state.numbers += 1;
+        let number = state.numbers;
+        state.waiters.push_back(Waiter {
+            number,
+            key: key.cloned(),
+            user: user.into(),
+            since: Instant::now(),
+            tell,
+        });
+        // Something may have come free since we looked: a place, or a connection of another kind that can be closed.
+        let is_place_free = state.open < self.limits.connections_max;
+        state.open += usize::from(is_place_free);
+        let evicted = match is_place_free {
+            true => None,
+            false => state.idle.pop_front(),
+        };
+        drop(state);
+        if is_place_free {
+            self.freed();
+        }
+        match evicted {
+            // It may fit after all; then it is handed over.
+            Some(idle) if key.is_some_and(|key| idle.connection.fits(key)) => {
+                self.counters(idle.connection.user())
+                    .idle
+                    .fetch_sub(1, Relaxed);
+                self.give_back(idle.connection, idle.worker);
+            }
+            other => self.forget(other),
+        }
+        Queued {
+            pool: self.clone(),
+            number,
+        }
+    }
+
+    /// A place came free: the first who waits may have it, if his user may have one more.
+    fn freed(self: &Arc<Self>) {
+        loop {
+            let mut state = self.state.lock();
+            let user_max = self.limits.connections_per_user_max;
+            let may =
+                |user: &str| user_max == 0 || self.counters(user).open.load(Relaxed) < user_max;
+            let Some(at) = state.waiters.iter().position(|w| may(&w.user)) else {
+                state.open = state.open.saturating_sub(1);
+                return;
+            };
+            let Some(waiter) = state.waiters.remove(at) else {
+                continue;
+            };
+            drop(state);
+            let slot = self.new_slot(&self.counters(&waiter.user));
+            match waiter.tell.send(Grant::Slot(slot)) {
+                Ok(()) => return,
+                // He has left: the next one.
+                Err(Grant::Slot(mut slot)) => slot.is_refused = true,
+                Err(Grant::Connection(_)) => return,
             }
         }
     }
@@ -211,14 +379,17 @@ impl Pool {
     /// An idle connection that fits `key`, preferably one whose socket belongs to `worker`'s reactor.
     pub fn take_idle(&self, key: &ConnectionKey, worker: usize) -> Option<ServerConnection> {
         let mut dropped = Vec::new();
-        let mut idle = self.idle.lock();
+        let mut state = self.state.lock();
         let taken = loop {
             let fits = |i: &Idle| i.connection.fits(key);
-            let own = idle.iter().rposition(|i| i.worker == worker && fits(i));
-            let Some(at) = own.or_else(|| idle.iter().rposition(fits)) else {
+            let own = state
+                .idle
+                .iter()
+                .rposition(|i| i.worker == worker && fits(i));
+            let Some(at) = own.or_else(|| state.idle.iter().rposition(fits)) else {
                 break None;
             };
-            let Some(found) = idle.remove(at) else {
+            let Some(found) = state.idle.remove(at) else {
                 break None;
             };
             self.counters(found.connection.user())
@@ -229,7 +400,7 @@ impl Pool {
             }
             dropped.push(found);
         };
-        drop(idle);
+        drop(state);
         drop(dropped);
         if let Some(connection) = &taken {
             self.counters(connection.user())
@@ -239,32 +410,74 @@ impl Pool {
         taken
     }
 
-    /// Keeps a connection that was reset, for the next client; one too many or too old is closed.
+    /// Takes a connection that its session has left: the first who waits for one like it has it; if somebody has waited much longer
+    /// for another, it makes room for him; else it is kept. One that is too old is closed.
     pub fn give_back(&self, connection: ServerConnection, worker: usize) {
-        let counters = self.counters(connection.user());
         let entry = Idle {
             connection,
             since: Instant::now(),
             worker,
         };
-        // A waiting client needs the permit, not this connection.
-        if self.is_too_old(&entry) || self.waiting.load(Relaxed) > 0 {
+        if self.is_too_old(&entry) {
             return;
         }
-        let mut idle = self.idle.lock();
-        idle.push_back(entry);
+        let mut entry = entry;
+        loop {
+            let mut state = self.state.lock();
+            let fitting = |w: &Waiter| {
+                let key = w.key.as_ref();
+                key.is_some_and(|key| entry.connection.fits(key))
+            };
+            let at = state.waiters.iter().position(fitting);
+            let overdue = match (
+                state.waiters.front(),
+                at.and_then(|at| state.waiters.get(at)),
+            ) {
+                (Some(first), Some(fitting)) => {
+                    fitting.since.saturating_duration_since(first.since) > PATIENCE
+                }
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            let waiter = at
+                .filter(|_| !overdue)
+                .and_then(|at| state.waiters.remove(at));
+            let Some(waiter) = waiter else {
+                if !overdue {
+                    self.keep(state, entry);
+                }
+                // Dropped, it gives its place to the first.
+                return;
+            };
+            drop(state);
+            match waiter
+                .tell
+                .send(Grant::Connection(Box::new(entry.connection)))
+            {
+                Err(Grant::Connection(connection)) => {
+                    entry = Idle {
+                        connection: *connection,
+                        since: Instant::now(),
+                        worker,
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn keep(&self, mut state: parking_lot::MutexGuard<'_, State>, entry: Idle) {
+        let counters = self.counters(entry.connection.user());
+        state.idle.push_back(entry);
         counters.idle.fetch_add(1, Relaxed);
-        let oldest = if idle.len() > self.limits.idle_max {
-            idle.pop_front()
+        let most = self.limits.idle_max.min(self.limits.connections_max);
+        let oldest = if state.idle.len() > most {
+            state.idle.pop_front()
         } else {
             None
         };
-        drop(idle);
+        drop(state);
         self.forget(oldest);
-        // Somebody may have begun to wait since we looked.
-        if self.has_waiters() {
-            self.evict_idle(None);
-        }
     }
 
     fn is_too_old(&self, idle: &Idle) -> bool {
@@ -273,12 +486,13 @@ impl Pool {
     }
 
     fn evict_idle(&self, user: Option<&str>) -> bool {
-        let mut idle = self.idle.lock();
-        let at = idle
+        let mut state = self.state.lock();
+        let at = state
+            .idle
             .iter()
             .position(|i| user.is_none_or(|u| i.connection.user() == u));
-        let evicted = at.and_then(|at| idle.remove(at));
-        drop(idle);
+        let evicted = at.and_then(|at| state.idle.remove(at));
+        drop(state);
         let any = evicted.is_some();
         self.forget(evicted);
         any
@@ -294,11 +508,11 @@ impl Pool {
 
     /// Closes what has been idle or open for too long; called once a second by the control plane.
     pub fn reap(&self) {
-        let mut idle = self.idle.lock();
+        let mut state = self.state.lock();
         let (keep, old): (VecDeque<Idle>, VecDeque<Idle>) =
-            idle.drain(..).partition(|i| !self.is_too_old(i));
-        *idle = keep;
-        drop(idle);
+            state.idle.drain(..).partition(|i| !self.is_too_old(i));
+        state.idle = keep;
+        drop(state);
         old.into_iter().for_each(|i| self.forget(Some(i)));
     }
 
@@ -330,6 +544,19 @@ impl Pool {
             refused_total: c.refused_total.load(Relaxed),
             connections_max: self.limits.connections_max,
         }
+    }
+}
+
+/// A place in the queue; leaving it gives it up.
+struct Queued {
+    pool: Arc<Pool>,
+    number: u64,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let mut state = self.pool.state.lock();
+        state.waiters.retain(|w| w.number != self.number);
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::types::{
-    BackendTlsMode, BackendUrl, Choice, Compression, LogFormat, SecondaryEngine, TlsMode,
+    BackendTlsMode, BackendUrl, Choice, Compression, LogFormat, PoolMode, SecondaryEngine, TlsMode,
 };
 use super::{Config, Secret};
 
@@ -50,6 +50,8 @@ pub enum Field {
     BackendTls(Place<BackendTlsMode>),
     /// A word for compression.
     Compression(Place<Compression>),
+    /// A word for how connections are shared.
+    Pool(Place<PoolMode>),
     /// A word for the log's form.
     Format(Place<LogFormat>),
     /// An address to listen on.
@@ -138,6 +140,7 @@ impl Key {
             Field::Tls(at) => at(config).word().to_owned(),
             Field::BackendTls(at) => at(config).word().to_owned(),
             Field::Compression(at) => at(config).word().to_owned(),
+            Field::Pool(at) => at(config).word().to_owned(),
             Field::Format(at) => at(config).word().to_owned(),
             Field::Address(at) => at(config).to_string(),
             Field::Text(at, _) => at(config).clone(),
@@ -173,6 +176,7 @@ impl Key {
             Field::Tls(_) => words::<TlsMode>(),
             Field::BackendTls(_) => words::<BackendTlsMode>(),
             Field::Compression(_) => words::<Compression>(),
+            Field::Pool(_) => words::<PoolMode>(),
             Field::Format(_) => words::<LogFormat>(),
             Field::Address(_) => {
                 "an address and a port, as 127.0.0.1:6033 or [::1]:6033".to_owned()
@@ -208,6 +212,7 @@ impl Key {
             (Field::Tls(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::BackendTls(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Compression(at), Raw::Text(text)) => *at(config) = choice(text)?,
+            (Field::Pool(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Format(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Address(at), Raw::Text(text)) => *at(config) = address(text)?,
             (Field::Text(at, rule), Raw::Text(text)) => *at(config) = ruled(text, rule)?,

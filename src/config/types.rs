@@ -220,6 +220,22 @@ impl Choice for Compression {
     ];
 }
 
+/// How long a client keeps a connection to the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// As long as a transaction or another state holds it there; between two statements others may have it.
+    Transaction,
+    /// As long as it is connected.
+    Session,
+}
+
+impl Choice for PoolMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("transaction", Self::Transaction),
+        ("session", Self::Session),
+    ];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

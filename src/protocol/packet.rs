@@ -237,6 +237,9 @@ pub enum ReadError {
 /// statements in a row from paying an allocation for each.
 const QUIET_FILLS_BEFORE_SHRINK: u8 = 32;
 
+/// What a resting buffer keeps: enough for the short statements that most are.
+const RESTING_BYTES: usize = 512;
+
 /// The read buffer of one socket. It reads into a fixed block, hands out what came and moves on; it grows only when a caller asks
 /// for a whole packet that does not fit, and falls back to its base size when that need has passed.
 #[derive(Debug)]
@@ -262,10 +265,27 @@ impl PacketBuffer {
         }
     }
 
+    /// A buffer that takes no memory and nothing in.
+    pub fn none() -> Self {
+        Self {
+            block: Box::default(),
+            start: 0,
+            end: 0,
+            base_bytes: 0,
+            quiet_fills: 0,
+        }
+    }
+
     /// What has been read and not consumed.
     #[inline]
     pub fn peek(&self) -> &[u8] {
         self.block.get(self.start..self.end).unwrap_or(&[])
+    }
+
+    /// As [`peek`](Self::peek), to be changed in place.
+    #[inline]
+    pub fn peek_mut(&mut self) -> &mut [u8] {
+        self.block.get_mut(self.start..self.end).unwrap_or(&mut [])
     }
 
     /// Drops the first `n` bytes of [`peek`](Self::peek) (all of them if it has fewer).
@@ -302,6 +322,9 @@ impl PacketBuffer {
     pub async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> io::Result<usize> {
         if self.is_empty() {
             self.shrink_when_quiet();
+        } else if self.end == self.block.len() && self.start == 0 && self.end < self.base_bytes {
+            // What it rested with is too small for what came.
+            self.reserve(self.base_bytes);
         } else if self.end == self.block.len() && self.start > 0 {
             self.block.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -389,6 +412,23 @@ impl PacketBuffer {
         self.quiet_fills = self.quiet_fills.saturating_add(1);
         if self.quiet_fills >= QUIET_FILLS_BEFORE_SHRINK {
             self.shrink();
+        }
+    }
+
+    /// Gives its memory back but for a little, if nothing is buffered. For a connection that will be idle for long.
+    pub fn rest(&mut self) {
+        if self.is_empty() && self.block.len() > RESTING_BYTES {
+            *self = Self {
+                block: vec![0; RESTING_BYTES].into_boxed_slice(),
+                ..Self::sized(self.base_bytes)
+            };
+        }
+    }
+
+    fn sized(base_bytes: usize) -> Self {
+        Self {
+            base_bytes,
+            ..Self::none()
         }
     }
 

@@ -67,10 +67,14 @@ impl Expect {
 /// What a [`ResponseMachine::feed`] found.
 #[derive(Debug)]
 pub struct Fed {
-    /// How many of the bytes belong to this response. Less than all only together with an event.
+    /// How many of the bytes belong to this response. Less than all only together with an event, behind an OK packet that is
+    /// handed over, or before a packet that must be whole ([`ResponseMachine::hold_back`]): then the caller reads more.
     pub consumed: usize,
     /// What happened at the end of the consumed bytes.
     pub event: Option<Event>,
+    /// So many of the last consumed bytes are an OK packet with a text or session state, to be looked at before it goes on.
+    /// 0 without [`ResponseMachine::hold_back`].
+    pub ok_bytes: usize,
 }
 
 /// What can happen in a response.
@@ -131,6 +135,19 @@ enum Plan {
     Read,
 }
 
+fn fed(consumed: usize, event: Option<Event>) -> Fed {
+    Fed {
+        consumed,
+        event,
+        ok_bytes: 0,
+    }
+}
+
+/// Whether a whole packet without payload stands at `at`.
+fn is_empty_packet(bytes: &[u8], at: usize) -> bool {
+    matches!(bytes.get(at..), Some([0, 0, 0, _]))
+}
+
 /// The machine. One per connection, re-used from command to command by [`reset`](Self::reset).
 ///
 /// ```text
@@ -149,6 +166,10 @@ pub struct ResponseMachine {
     has_results: bool,
     /// The EOF before the rows said that a result follows, in a place where the one behind them does not.
     is_followed: bool,
+    /// OK packets with more than numbers are handed over whole.
+    holds_back: bool,
+    /// Length of such a packet that has just been read, with its header.
+    ok_bytes: usize,
     /// Payload bytes of the current packet still to pass over.
     skip_bytes: usize,
     /// Payload bytes of the current packet still to read into the stash (or past it, when the stash is full).
@@ -178,6 +199,8 @@ impl ResponseMachine {
             is_execute: false,
             has_results: false,
             is_followed: false,
+            holds_back: false,
+            ok_bytes: 0,
             skip_bytes: 0,
             read_bytes: 0,
             payload_bytes: 0,
@@ -208,6 +231,8 @@ impl ResponseMachine {
             Expect::Statistics => State::Statistics,
         };
         self.is_followed = false;
+        self.holds_back = false;
+        self.ok_bytes = 0;
         self.skip_bytes = 0;
         self.read_bytes = 0;
         self.is_continued = false;
@@ -217,6 +242,11 @@ impl ResponseMachine {
         self.stash.shrink_to(STASH_BYTES_KEPT);
         self.bytes = 0;
         self.summary = Summary::default();
+    }
+
+    /// From now to the next reset, OK packets that say more than numbers are handed over whole ([`Fed::ok_bytes`]).
+    pub fn hold_back(&mut self) {
+        self.holds_back = true;
     }
 
     /// Gives a finished summary's buffer back, so that the next response with session state does not allocate.
@@ -288,27 +318,28 @@ impl ResponseMachine {
                 at += n;
             }
             if self.state == State::Finishing && self.skip_bytes == 0 && !self.is_continued {
-                return Ok(Fed {
-                    consumed: at,
-                    event: Some(self.done()),
-                });
+                return Ok(fed(at, Some(self.done())));
             }
             if at == bytes.len() {
-                return Ok(Fed {
-                    consumed: at,
-                    event: None,
-                });
+                return Ok(fed(at, None));
             }
+            let before = at;
             let event;
             (at, event) = match self.read_bytes > 0 {
                 true => self.payload_in_pieces(bytes, at)?,
                 false => self.headers(bytes, at)?,
             };
-            if event.is_some() {
+            let ok_bytes = std::mem::take(&mut self.ok_bytes);
+            if event.is_some() || ok_bytes > 0 {
                 return Ok(Fed {
                     consumed: at,
                     event,
+                    ok_bytes,
                 });
+            }
+            if at == before && self.holds_back {
+                // Not all of it is here.
+                return Ok(fed(at, None));
             }
         }
     }
@@ -391,6 +422,14 @@ impl ResponseMachine {
         {
             let length = u32::from_le_bytes([a, b, c, 0]) as usize;
             if length > 0 {
+                let here = bytes.len() - at >= HEADER_BYTES + length;
+                if self.holds_back
+                    && !here
+                    && length <= STASH_BYTES_MAX
+                    && self.plan(length, first) == Plan::Read
+                {
+                    return Ok((at, None));
+                }
                 at += HEADER_BYTES;
                 if self.on_header(length, number, first)? == Plan::Skip {
                     self.skip_bytes = length;
@@ -398,11 +437,16 @@ impl ResponseMachine {
                 }
                 self.payload_bytes = length;
                 if let Some(payload) = bytes.get(at..at + length) {
-                    return Ok((at + length, self.on_payload(payload)?));
+                    let says_more = self.holds_back && self.is_talkative_ok(payload);
+                    let event = self.on_payload(payload)?;
+                    self.ok_bytes = if says_more { HEADER_BYTES + length } else { 0 };
+                    return Ok((at + length, event));
                 }
                 self.read_bytes = length;
                 return Ok((at, None));
             }
+        } else if self.holds_back && self.head_bytes == 0 && !is_empty_packet(bytes, at) {
+            return Ok((at, None));
         }
         self.header_in_pieces(bytes, at)
     }
@@ -462,29 +506,19 @@ impl ResponseMachine {
     /// Judges a packet by its length and first byte.
     fn on_header(&mut self, length: usize, number: u8, first: u8) -> Result<Plan> {
         self.on_sequence(number)?;
+        let plan = self.plan(length, first);
         let was_continued = std::mem::replace(&mut self.is_continued, length == PAYLOAD_BYTES_MAX);
         if was_continued {
             return Ok(Plan::Skip);
         }
-        let plan = match self.state {
-            State::Rows if self.ends_rows(first, length) => Plan::Read,
-            State::Rows => {
-                self.summary.rows += 1;
-                Plan::Skip
-            }
-            State::FieldList if self.ends_rows(first, length) => Plan::Read,
-            State::FieldList => {
+        match self.state {
+            State::Rows if plan == Plan::Skip => self.summary.rows += 1,
+            State::FieldList if plan == Plan::Skip => {
                 self.summary.columns = self.summary.columns.saturating_add(1);
-                Plan::Skip
             }
-            State::Columns(_) | State::PrepareParams(..) | State::PrepareColumns(_)
-                if first != ERR_HEADER =>
-            {
-                self.after_definition();
-                Plan::Skip
-            }
-            _ => Plan::Read,
-        };
+            _ if plan == Plan::Skip => self.after_definition(),
+            _ => {}
+        }
         if plan == Plan::Read && self.is_continued {
             return Err(ProtocolError::TooLarge {
                 what: "control packet of a response",
@@ -492,6 +526,35 @@ impl ResponseMachine {
             });
         }
         Ok(plan)
+    }
+
+    /// What is to be done with a packet of this length and first byte.
+    fn plan(&self, length: usize, first: u8) -> Plan {
+        let passed = match self.state {
+            _ if self.is_continued => true,
+            State::Rows | State::FieldList => !self.ends_rows(first, length),
+            State::Columns(_) | State::PrepareParams(..) | State::PrepareColumns(_) => {
+                first != ERR_HEADER
+            }
+            _ => false,
+        };
+        if passed { Plan::Skip } else { Plan::Read }
+    }
+
+    /// An OK packet in its place, with something behind its numbers.
+    fn is_talkative_ok(&self, payload: &[u8]) -> bool {
+        let mut cursor = Cursor::new(payload);
+        let is_ok = match (self.state, cursor.u8()) {
+            (State::Head | State::Simple, Some(OK_HEADER)) => true,
+            (State::Rows | State::FieldList, Some(EOF_HEADER)) => self.deprecates_eof(),
+            _ => false,
+        };
+        let mut numbers = || {
+            cursor.lenenc()?;
+            cursor.lenenc()?;
+            cursor.bytes(4)
+        };
+        is_ok && numbers().is_some() && !cursor.is_empty()
     }
 
     fn ends_rows(&self, first: u8, length: usize) -> bool {

@@ -247,7 +247,8 @@ impl<'a> SessionStateReader<'a> {
                 value: data.lenenc_bytes()?,
             },
             1 => StateChange::Schema(data.lenenc_bytes()?),
-            2 => StateChange::StateChanged(data.lenenc_bytes()?),
+            // Without a length of its own, unlike the others (9.7.4 on the wire: 02 01 31).
+            2 => StateChange::StateChanged(data.take_rest()),
             3 => {
                 data.u8()?; // encoding specification, always 0 so far
                 StateChange::Gtids(data.lenenc_bytes()?)

@@ -28,8 +28,6 @@ pub struct SessionState {
     pub inexact: Option<&'static str>,
     /// A `SET TRANSACTION` waits for the next transaction; anything of ours on the connection would use it up.
     pub next_transaction_set: bool,
-    /// FOUND_ROWS() that the backend connection does not know of, because the last answer did not come from it.
-    pub found_rows_elsewhere: Option<u64>,
     /// The connection may be given to another client after a reset.
     pub reusable: bool,
 }

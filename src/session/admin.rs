@@ -132,7 +132,7 @@ impl Session {
             None,
         )
         .await?;
-        self.state.found_rows_elsewhere = Some(summary.rows);
+        self.traces.served_elsewhere(summary.rows);
         let execution = Execution {
             statement: Some(statement),
             served_by: ServedBy::Admin,

@@ -2,6 +2,7 @@
 //! whatever is missing, late or odd ends in the backend's own answer with the reason why.
 
 use super::Session;
+use super::diagnostics::FOUND_ROWS_MAX;
 use super::error::SessionError;
 use super::exchange::{Answer, Columns};
 use super::observe::Execution;
@@ -35,9 +36,6 @@ const UNSIGNED_FLAG: u16 = 32;
 
 /// A view's answer is held whole before its first byte is sent, so that a failure can still become the base tables' answer.
 const VIEW_ANSWER_BYTES_MAX: usize = 8 << 20;
-
-/// Most rows that the backend connection is made to find for the sake of FOUND_ROWS() alone, where an OFFSET left most of them out.
-const FOUND_ROWS_MAX: u64 = 1 << 20;
 
 /// A read that may be answered from elsewhere, with its text apart from the client's buffer.
 pub(super) struct Question<'a> {
@@ -112,7 +110,8 @@ impl Session {
                 Lookup::Hit(hit) => match self.found_rows(question, hit.rows) {
                     Some(found) => {
                         self.send_hit(&hit, question, timing).await?;
-                        self.state.found_rows_elsewhere = Some(found);
+                        self.traces.served_elsewhere(found);
+                        self.ties.cleared();
                         return Ok(Tried::Answered);
                     }
                     None => (Reason::NotCacheable("rows_skipped"), None),
@@ -190,7 +189,7 @@ impl Session {
     }
 
     /// Sends an answer that did not come from the session's backend connection. That knows nothing of it, which is for the caller to
-    /// note: `found_rows_elsewhere`.
+    /// note: `Traces`.
     async fn send_own(
         &mut self,
         packets: &[u8],
@@ -280,7 +279,8 @@ impl Session {
             timing,
         )
         .await?;
-        self.state.found_rows_elsewhere = Some(found);
+        self.traces.served_elsewhere(found);
+        self.ties.cleared();
         rooms.views.served(route, view_us);
         if let Some(mut fill) = fill.take() {
             fill.push(&packets);

@@ -1,7 +1,7 @@
 //! The client's side of a session: its stream, its read buffer, what it negotiated. Frames, but interprets nothing.
 
 use super::error::SessionError;
-use super::watch::{Cut, Watch};
+use super::watch::{Cut, Ticks, Watch};
 use crate::analytics::peer::Peer;
 use crate::backend::compression::{Algorithm, Role};
 use crate::backend::stream::Stream;
@@ -181,6 +181,16 @@ impl Client {
                 io::ErrorKind::ConnectionAborted.into(),
             )),
         }
+    }
+
+    /// Waits for a place in the pool, which has a limit of its own, and not for a client that has left.
+    ///
+    /// # Errors
+    /// `ClientIo` when the client has left.
+    pub async fn wait_for_pool<T>(&self, wait: impl Future<Output = T>) -> Result<T, SessionError> {
+        let is_here = || !self.stream.peer_has_left();
+        let waited = self.watch.limit_while(Ticks::MAX, wait, is_here).await;
+        waited.map_err(|_| SessionError::ClientIo(io::ErrorKind::ConnectionAborted.into()))
     }
 
     /// Reads exactly so many bytes during login and not one more.

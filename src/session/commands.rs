@@ -2,14 +2,16 @@
 //! None is answered OK without being done.
 
 use super::error::SessionError;
+use super::lease::{self, Person};
 use super::login::{self, Account, Claim};
 use super::observe::Execution;
 use super::prepared::Prepared;
-use super::relay::{Timing, relay_answer, relay_long_request, send_to_backend};
+use super::relay::{Ask, Timing, relay_answer, relay_long_request, send_to_backend};
+use super::statements::Victim;
 use super::{Entrance, Session, fresh_state};
 use crate::admin;
 use crate::analytics::ServedBy;
-use crate::backend::connection::ServerConnection;
+use crate::backend::variables::is_holding;
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
@@ -18,6 +20,9 @@ use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::relay::{Expect, Summary};
 use crate::router::reason::Reason;
 use crate::router::session_state::SessionState;
+use crate::router::ties::{Reported, Tie, Ties};
+use crate::router::traces::Traces;
+use crate::sql::Statement;
 use std::sync::Arc;
 
 /// The shortest body of a command that has no answer: a statement, and for long data a parameter too.
@@ -45,17 +50,19 @@ impl Session {
         match command {
             Command::StmtExecute => self.execute(length).await,
             Command::StmtPrepare => self.prepare(length).await,
-            Command::StmtClose => {
-                self.forget_prepared();
-                self.forward(length).await
+            Command::StmtClose => self.close_prepared(length).await,
+            Command::StmtSendLongData | Command::StmtReset | Command::StmtFetch => {
+                self.relay_prepared_command(command, length).await
             }
-            Command::StmtSendLongData | Command::StmtReset => {
-                self.note_long_data(command);
+            Command::BinlogDump | Command::BinlogDumpGtid | Command::RegisterReplica => {
+                self.ties.until_reset(Tie::Replication);
+                self.state.reusable = false;
                 self.relay_command(command, length).await.map(drop)
             }
             Command::SetOption => {
                 // A reset does not take it back.
                 self.state.reusable = false;
+                self.ties.until_reset(Tie::SetOption);
                 self.relay_command(command, length).await.map(drop)
             }
             Command::ChangeUser => self.change_user(length).await,
@@ -82,7 +89,7 @@ impl Session {
         command: Command,
         length: usize,
     ) -> Result<Option<Summary>, SessionError> {
-        self.restore_diagnostics().await?;
+        self.attach().await?;
         self.forward(length).await?;
         let Some(expect) = Expect::of(command) else {
             return Ok(None);
@@ -99,6 +106,12 @@ impl Session {
         .await?;
         if summary.error.is_none() && expect == Expect::Simple && summary.status != 0 {
             self.state.status = summary.status;
+        }
+        let reported = Reported::of(&summary, is_holding);
+        self.note_reported(reported);
+        if !matches!(command, Command::StmtReset | Command::Statistics) {
+            self.ties.observe_command(&summary, reported);
+            self.traces.forget();
         }
         Ok(Some(summary))
     }
@@ -173,7 +186,7 @@ impl Session {
         let (statement, instead) = match command {
             StmtExecute => self.begin_streamed_execution().await?,
             StmtSendLongData => {
-                self.note_long_data(command);
+                self.begin_streamed_data().await?;
                 (None, None)
             }
             _ => (None, None),
@@ -190,18 +203,17 @@ impl Session {
         };
         self.client.offers_file = command == Query && self.client.can_send_files();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
-        let summary = relay_answer(client, backend, machine, expect, &mut timing, None).await?;
-        let status = summary.error.is_none().then_some(summary.status);
-        match &statement {
-            Some(statement) => self.state.observe(statement, status),
-            None if command != StmtPrepare => {
-                self.state.observe_unknown("oversize_statement", status)
-            }
-            None => {}
-        }
-        if let Some(prepared) = &summary.prepared {
-            self.prepared
-                .insert(prepared.statement_id, Prepared::unread());
+        let id = self.statement_ids.wrapping_add(1).max(1);
+        let ask = Ask {
+            expect,
+            statement_id: (command == StmtPrepare).then_some(id),
+        };
+        let summary = relay_answer(client, backend, machine, ask, &mut timing, None).await?;
+        self.note_streamed(command, statement.as_deref(), &summary);
+        if let Some(done) = &summary.prepared {
+            self.statement_ids = id;
+            let on = (self.backend.serial, done.statement_id);
+            self.enter_prepared(id, Prepared::unread_on(on)).await?;
         }
         let execution = Execution {
             statement: statement.as_deref(),
@@ -219,6 +231,22 @@ impl Session {
         self.observer.ends(&self.worker, &execution);
         self.machine.recycle(summary);
         Ok(())
+    }
+
+    /// What a request that was not held has done to the session.
+    fn note_streamed(
+        &mut self,
+        command: Command,
+        statement: Option<&Statement>,
+        summary: &Summary,
+    ) {
+        let status = summary.error.is_none().then_some(summary.status);
+        match statement {
+            None if command == Command::StmtPrepare => return,
+            Some(statement) => self.state.observe(statement, status),
+            None => self.state.observe_unknown("oversize_statement", status),
+        }
+        self.observe_connection(statement, summary);
     }
 
     async fn init_db(&mut self, length: usize) -> Result<(), SessionError> {
@@ -239,19 +267,31 @@ impl Session {
         self.backend.had_schema = true;
     }
 
+    /// Nothing of what the session did so far is left.
+    fn begin_anew(&mut self) {
+        self.prepared.clear();
+        (self.prepared_bytes, self.long_data) = (0, 0);
+        self.ties = Ties::default();
+        self.traces = Traces::default();
+        self.ended_by_eof = false;
+        self.changes += 1;
+    }
+
     async fn reset_connection(&mut self, length: usize) -> Result<(), SessionError> {
-        self.state.found_rows_elsewhere = None;
         let summary = self.relay_command(Command::ResetConnection, length).await?;
         if let Some(summary) = summary.filter(|s| s.error.is_none()) {
             self.set_unlogged(false);
+            self.begin_anew();
+            self.backend.forget();
+            let rooms = self.worker.rooms.clone();
+            let armed = lease::arm(&mut self.backend, &rooms);
+            self.client.wait_for_backend(armed).await??;
             let reusable = self.state.reusable;
             let schema = self.state.schema.clone();
             self.state = SessionState {
                 reusable,
                 ..fresh_state(&self.worker, self.entrance, summary.status, &schema).await
             };
-            self.prepared.clear();
-            self.prepared_bytes = 0;
             self.observer
                 .begins_with(self.worker.rooms.defaults.present().as_ref());
         }
@@ -264,19 +304,19 @@ impl Session {
             .body(length)
             .first_chunk::<4>()
             .map(|id| u64::from(u32::from_le_bytes(*id)));
-        match id.and_then(|id| self.worker.rooms.backend_id_of(id)) {
-            None => self
-                .relay_command(Command::ProcessKill, length)
-                .await
-                .map(drop),
-            Some(backend_id) => {
-                self.client.input.consume(HEADER_BYTES + length);
-                let sql = format!("KILL {backend_id}");
-                self.relay_own_text(sql.as_bytes(), &mut Timing::start())
-                    .await
-                    .map(drop)
-            }
+        let Some(victim) = id.and_then(|id| Victim::of(&self.worker.rooms, id, false)) else {
+            let relayed = self.relay_command(Command::ProcessKill, length).await;
+            return relayed.map(drop);
+        };
+        self.attach().await?;
+        self.client.input.consume(HEADER_BYTES + length);
+        if victim.backend_id == 0 {
+            return self.kill_away(&victim).await;
         }
+        let sql = format!("KILL {}", victim.backend_id);
+        let mut timing = Timing::start();
+        let relayed = self.relay_own_text(sql.as_bytes(), &mut timing);
+        relayed.await.map(drop)
     }
 
     /// COM_CHANGE_USER: a new login on the same socket. As on the server, a refused one ends the connection.
@@ -300,8 +340,12 @@ impl Session {
         let account = Account::of(&claim);
         // The old connection goes first: what it holds must be free before the client hears OK, and so must its place.
         self.set_unlogged(false);
-        let nothing = ServerConnection::in_process(tokio::io::duplex(1).0, 0, 0);
-        let old = std::mem::replace(&mut self.backend, nothing);
+        self.worker.lot.leave(&self.seat);
+        let gone = self.backend.gone();
+        let old = std::mem::replace(&mut self.backend, gone);
+        if old.is_gone() {
+            self.state.reusable = false;
+        }
         if std::mem::replace(&mut self.state.reusable, false) {
             self.worker.rooms.give_back(old, self.worker.id).await;
         } else {
@@ -310,9 +354,16 @@ impl Session {
         let nonce: Nonce = self.nonce;
         self.client
             .may_log_in_for(self.worker.rooms.config.login.handshake_ms_max);
-        let (backend, nonce) =
+        let (mut backend, nonce) =
             login::authenticate(&mut self.client, &self.worker, &claim, nonce).await?;
-        (self.backend, self.nonce) = (backend, nonce);
+        let rooms = self.worker.rooms.clone();
+        let armed = lease::arm(&mut backend, &rooms);
+        self.client.wait_for_backend(armed).await??;
+        self.nonce = nonce;
+        self.person = Person::new(&self.worker, claim.user, claim.attributes, &backend);
+        self.hold(backend);
+        self.away = None;
+        self.begin_anew();
         self.state = fresh_state(
             &self.worker,
             self.entrance,
@@ -320,8 +371,6 @@ impl Session {
             &account.schema,
         )
         .await;
-        self.prepared.clear();
-        self.prepared_bytes = 0;
         self.lex_base = super::lex_base(&self.client, &self.backend);
         self.is_administrator = super::is_administrator(&self.worker, &account);
         self.admin = None;

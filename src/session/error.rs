@@ -67,6 +67,16 @@ pub enum SessionError {
     /// The backend broke the protocol.
     #[error("backend packets: {0}")]
     BackendProtocol(ProtocolError),
+    /// There is no backend connection for the command now; the session goes on without one.
+    #[error("{code} {text}")]
+    Unattached {
+        /// MySQL error number.
+        code: u16,
+        /// SQLSTATE.
+        sqlstate: [u8; 5],
+        /// The words.
+        text: String,
+    },
     /// Something of ours failed.
     #[error("{0}")]
     Internal(&'static str),
@@ -81,6 +91,19 @@ fn broken_rule(error: &io::Error) -> Option<ProtocolError> {
 }
 
 impl SessionError {
+    /// As the answer to one command of a session that goes on, where that is possible.
+    pub fn unattached(error: impl Into<Self>) -> Self {
+        let error = error.into();
+        match (&error, error.told()) {
+            (Self::Pool(_) | Self::Connect(_), Some((code, sqlstate, text))) => Self::Unattached {
+                code,
+                sqlstate,
+                text,
+            },
+            _ => error,
+        }
+    }
+
     /// Whose fault it was.
     pub fn source(&self) -> Source {
         match self {
@@ -89,7 +112,9 @@ impl SessionError {
             | Self::LoginRefused { .. }
             | Self::TimedOut(_)
             | Self::Killed => Source::Client,
-            Self::Stopping | Self::Pool(_) | Self::Internal(_) => Source::Proxy,
+            Self::Stopping | Self::Pool(_) | Self::Unattached { .. } | Self::Internal(_) => {
+                Source::Proxy
+            }
             Self::Connect(_) | Self::BackendIo(_) | Self::BackendProtocol(_) => Source::Backend,
         }
     }
@@ -106,6 +131,7 @@ impl SessionError {
             Self::Killed => "killed",
             Self::Stopping => "stopping",
             Self::Pool(_) => "pool",
+            Self::Unattached { .. } => "unattached",
             Self::Connect(_) => "connect",
             Self::BackendIo(_) => "backend_gone",
             Self::BackendProtocol(_) => "backend_protocol",
@@ -192,6 +218,11 @@ impl SessionError {
                 *b"HY000",
                 "Lost connection to MySQL server during query".to_owned(),
             )),
+            Self::Unattached {
+                code,
+                sqlstate,
+                text,
+            } => Some((*code, *sqlstate, text.clone())),
             Self::Internal(what) => Some((1105, *b"HY000", format!("Tidegate: {what}"))),
         }
     }

@@ -67,7 +67,11 @@ pub struct Columns {
 }
 
 /// Appends up to a limit.
-fn keep(bytes: &mut Vec<u8>, more: &[u8], bytes_max: usize) -> Result<(), ProtocolError> {
+pub(super) fn keep(
+    bytes: &mut Vec<u8>,
+    more: &[u8],
+    bytes_max: usize,
+) -> Result<(), ProtocolError> {
     if bytes.len() + more.len() > bytes_max {
         return Err(ProtocolError::TooLarge {
             what: "answer to a query of ours",
@@ -86,6 +90,7 @@ impl Session {
         if let Some(env) = &self.state.env {
             return Ok(Some(env.clone()));
         }
+        self.attach().await?;
         let sql = if self.lex_base.mariadb {
             SELECT_SQL_MARIADB
         } else {
@@ -95,7 +100,9 @@ impl Session {
         let asked = self
             .backend
             .query(sql.as_bytes(), |more| keep(&mut bytes, more, ENV_BYTES_MAX));
-        match self.client.wait_for_backend(asked).await? {
+        let asked = self.client.wait_for_backend(asked).await?;
+        self.traces.moved();
+        match asked {
             Ok(_) => {}
             // A variable that this server does not have: such a session is never answered from elsewhere.
             Err(ExchangeError::Refused { .. }) => return Ok(None),
@@ -113,6 +120,7 @@ impl Session {
         &mut self,
         text: &[u8],
     ) -> Result<Option<Columns>, SessionError> {
+        self.attach().await?;
         let mut bytes = Vec::new();
         let prepared = self
             .backend
@@ -151,15 +159,24 @@ impl Session {
 
 /// The one row of a text result set.
 fn one_row(bytes: &[u8], capabilities: u32) -> Option<Vec<Option<Vec<u8>>>> {
+    let mut rows = all_rows(bytes, capabilities)?;
+    rows.truncate(1);
+    rows.pop()
+}
+
+/// The rows of a text result set.
+pub(super) fn all_rows(bytes: &[u8], capabilities: u32) -> Option<Vec<Vec<Option<Vec<u8>>>>> {
     let parts = BufferedResult::parse(bytes, capabilities).ok()?;
     let rows = bytes.get(parts.rows)?;
-    let (_, payload) = packets(rows).next()?;
-    let mut cursor = Cursor::new(rows.get(payload)?);
-    let mut row = Vec::with_capacity(parts.columns.len());
-    for _ in 0..parts.columns.len() {
-        row.push(cursor.cell()?.map(<[u8]>::to_vec));
-    }
-    cursor.is_empty().then_some(row)
+    let read = |payload| {
+        let mut cursor = Cursor::new(rows.get(payload)?);
+        let mut row = Vec::with_capacity(parts.columns.len());
+        for _ in 0..parts.columns.len() {
+            row.push(cursor.cell()?.map(<[u8]>::to_vec));
+        }
+        cursor.is_empty().then_some(row)
+    };
+    packets(rows).map(|(_, payload)| read(payload)).collect()
 }
 
 impl Service {

@@ -49,7 +49,7 @@ impl Session {
             .map_err(SessionError::ClientIo)?;
         timing.ended = Instant::now();
         timing.last_byte = timing.ended;
-        self.state.found_rows_elsewhere = Some(rows.len() as u64);
+        self.traces.served_elsewhere(rows.len() as u64);
         let summary = Summary {
             rows: rows.len() as u64,
             bytes: out.len() as u64,

@@ -19,8 +19,9 @@ use crate::admin;
 use crate::backend::compression::Algorithm;
 use crate::backend::connection::{ConnectionKey, ExchangeError, ServerConnection};
 use crate::backend::login::{self as backend_login, ConnectError, Login};
+use crate::backend::pool::Grant;
 use crate::backend::stream::Stream;
-use crate::config::TlsMode;
+use crate::config::{PoolMode, TlsMode};
 use crate::protocol::auth::{
     CACHING_SHA2, Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep,
     Verifier,
@@ -28,6 +29,7 @@ use crate::protocol::auth::{
 use crate::protocol::handshake::{Greeting, HandshakeResponse, SslRequest};
 use crate::protocol::packet::{HEADER_BYTES, header};
 use crate::protocol::response::OkPacket;
+use crate::protocol::tracking::{Hidden, write_ok};
 use crate::protocol::{ProtocolError, capability, status};
 use handed::Waiting;
 use std::sync::Arc;
@@ -69,13 +71,43 @@ pub async fn send_login_ok(
     client: &mut Client,
     backend: &ServerConnection,
 ) -> Result<(), SessionError> {
+    let tracks = |caps| caps & capability::SESSION_TRACK;
     let sent = match backend.login_ok.as_slice() {
         [] => client.send_ok(backend.status).await,
-        payload => client.send_packet(payload).await,
+        payload if tracks(backend.capabilities) == tracks(client.capabilities) => {
+            client.send_packet(payload).await
+        }
+        payload => {
+            let (from, to) = (backend.capabilities, client.capabilities);
+            let mut packet = Vec::with_capacity(64);
+            write_ok(payload, from, to, &NOTHING, &mut packet, client.sequence)
+                .map_err(SessionError::BackendProtocol)?;
+            client.sequence = client.sequence.wrapping_add(1);
+            client.send(&packet).await
+        }
     };
     sent.map_err(SessionError::ClientIo)?;
     client.begin_compression();
     Ok(())
+}
+
+/// At a login nothing is reported for our sake.
+const NOTHING: Hidden = Hidden {
+    state_changes: false,
+    is_variable: |_| false,
+};
+
+/// What the backend connection of a client speaks: what the client does, and the reports of session state that sharing goes by.
+fn backend_capabilities(client: &Client, worker: &Worker) -> u32 {
+    match worker.rooms.config.pool.mode {
+        PoolMode::Session => client.capabilities,
+        PoolMode::Transaction => client.capabilities | capability::SESSION_TRACK & offered(worker),
+    }
+}
+
+fn offered(worker: &Worker) -> u32 {
+    let facts = worker.rooms.facts.load();
+    facts.as_deref().map_or(0, |facts| facts.capabilities)
 }
 
 /// What a client claims, in the response to the greeting or in COM_CHANGE_USER.
@@ -493,23 +525,31 @@ async fn find_connection(
 ) -> Result<ServerConnection, SessionError> {
     let rooms = &worker.rooms;
     let user: Arc<str> = String::from_utf8_lossy(claim.user).into();
-    if proven && std::str::from_utf8(claim.user).is_ok() {
-        let key = ConnectionKey::new(user.clone(), client.capabilities, claim.schema.is_empty());
-        while let Some(mut idle) = rooms.pool.take_idle(&key, worker.id) {
-            if !rooms.is_login_current(&idle).await {
-                continue;
-            }
-            let taken = take_over(&mut idle, client, claim);
-            match tokio::time::timeout(rooms.target.connect_max, taken).await {
-                Ok(Ok(true)) => return Ok(idle),
-                Ok(Ok(false) | Err(ExchangeError::Refused { .. })) | Err(_) => break,
-                Ok(Err(error)) => tracing::debug!(%error, "an idle backend connection was broken"),
-            }
+    let capabilities = backend_capabilities(client, worker);
+    let key = ConnectionKey::new(user.clone(), capabilities, claim.schema.is_empty());
+    let mut reuses = proven && std::str::from_utf8(claim.user).is_ok();
+    let slot = loop {
+        let wanted = reuses.then_some(&key);
+        let mut idle = match rooms.pool.acquire(&user, wanted, worker.id).await? {
+            Grant::Slot(slot) => break slot,
+            Grant::Connection(idle) => *idle,
+        };
+        if !idle.is_quiet() || !rooms.is_login_current(&idle).await {
+            continue;
         }
-    }
-    let slot = rooms.pool.slot(&user).await?;
+        let taken = take_over(&mut idle, client, claim);
+        match tokio::time::timeout(rooms.target.connect_max, taken).await {
+            Ok(Ok(true)) => {
+                idle.secret = idle.secret.map(|_| secret.hashed());
+                return Ok(idle);
+            }
+            Ok(Ok(false) | Err(ExchangeError::Refused { .. })) | Err(_) => reuses = false,
+            Ok(Err(error)) => tracing::debug!(%error, "an idle backend connection was broken"),
+        }
+    };
     let grants = rooms.grant_epoch();
-    let login = backend_claim(client, claim, secret);
+    let mut login = backend_claim(client, claim, secret);
+    login.capabilities = capabilities;
     let mut backend =
         backend_login::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
     backend.hold(slot);
@@ -530,6 +570,9 @@ async fn take_over(
 ) -> Result<bool, ExchangeError> {
     // What was said at the first client's login is not this one's.
     backend.login_ok.clear();
+    if backend.is_used {
+        backend.reset().await?;
+    }
     let asked = backend.query(HAS_INIT_CONNECT, |_| Ok(())).await?;
     if asked.rows > 0 {
         return Ok(false);

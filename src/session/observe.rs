@@ -10,13 +10,14 @@ use super::worker::Worker;
 use crate::analytics::isolation::Isolation;
 use crate::analytics::peer::Peer;
 use crate::analytics::{
-    Boundary, Digest, Identity, Kill, QueryEvent, ServedBy, SessionGuard, SessionState,
-    StatementEnd, TransactionTracker, app_name,
+    Boundary, Digest, Identity, Kill, QueryEvent, ServedBy, SessionGuard, SessionInfo,
+    SessionState, StatementEnd, TransactionTracker, app_name,
 };
 use crate::backend::connection::ServerConnection;
 use crate::backend::defaults::Globals;
 use crate::protocol::relay::Summary;
 use crate::router::reason::Reason;
+use crate::router::ties::Tie;
 use crate::sql::session_statement::Assignment;
 use crate::sql::{Kind, Statement};
 use std::sync::Arc;
@@ -101,6 +102,40 @@ impl Observer {
     pub fn is_killed(&mut self) -> bool {
         self.killed |= self.guard.info().take_kill() == Some(Kill::Connection);
         self.killed
+    }
+
+    /// What the session does changes.
+    pub fn enters(&self, worker: &Worker, doing: SessionState) {
+        let now = worker.recorder.clock().unix_ms(Instant::now());
+        self.guard.info().enter(doing, now);
+    }
+
+    /// The entry in the list of sessions.
+    pub fn info(&self) -> &Arc<SessionInfo> {
+        self.guard.info()
+    }
+
+    /// The session is on this backend connection now.
+    pub fn set_backend(&self, backend: &ServerConnection) {
+        self.set_backend_id(backend.thread_id);
+    }
+
+    /// The session is on the backend connection of this id, or on none.
+    pub fn set_backend_id(&self, id: u32) {
+        self.guard.info().backend_id.set(u64::from(id));
+        // Whoever kills looks here after he has said so; whoever leaves looks for him after this.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Somebody is about to kill what runs on the backend connection.
+    pub fn is_being_killed(&self) -> bool {
+        self.guard.info().is_being_killed()
+    }
+
+    /// What ties the session to its connection now.
+    pub fn set_tie(&self, tie: Option<Tie>) {
+        let number = tie.map_or(0, |tie| tie as u64 + 1);
+        self.guard.info().tie.set(number);
     }
 
     /// Waits until somebody wants something of this session.

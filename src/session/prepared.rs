@@ -1,19 +1,20 @@
-//! Prepared statements of one session: what each is, what the backend knows of its parameters, and the one line that an
-//! execution follows. The statement ids are the backend's own, since a session keeps its connection.
+//! Prepared statements of one session: what each is, and the one line that an execution follows. The client's ids are ours: on each
+//! connection that the session comes to, a statement has another one (`place`).
 //! Never decodes a value further than a check needs.
 
 use super::answers::{Question, Tried};
 use super::error::SessionError;
-use super::relay::{Timing, relay_answer, send_to_backend};
+use super::relay::{Ask, Timing, relay_answer, send_to_backend};
 use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
 use super::text::Request;
 use super::{Entrance, Session};
+use crate::backend::statements::StatementKey;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
 use crate::protocol::column::column_type;
 use crate::protocol::command::{Command, EXECUTE_CURSOR_ANY, Execute, Parameters};
 use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
-use crate::protocol::relay::Expect;
+use crate::protocol::relay::{Expect, PrepareOk};
 use crate::router::plain;
 use crate::router::reason::Reason;
 use crate::sql::session_statement::KillId;
@@ -22,7 +23,11 @@ use crate::views::pattern::check::ParameterValue;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod history;
+mod place;
 mod streamed;
+
+use history::TypeHistory;
 
 /// Prepared statements that one session may have open; the server's own limit is for all sessions together.
 const PREPARED_MAX: usize = 65_536;
@@ -37,18 +42,33 @@ const SESSION_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Prepared {
     /// What it is; `None` when its text was too long to be read.
     pub statement: Option<Arc<Statement>>,
-    /// Its text, when an execution may be answered from elsewhere.
+    /// Its text; `None` when it was too long to be held: then it cannot be prepared again elsewhere.
     text: Option<Arc<[u8]>>,
+    /// An execution may be answered from elsewhere.
+    may_be_better: bool,
     /// Parameters it declares.
     declared: usize,
     /// [`SessionState::env_changes`](crate::router::session_state::SessionState) when it was prepared: some variables stick to it.
     env_changes: u64,
     /// Type entries that the client sent last.
-    types: Vec<u8>,
-    /// The backend has not seen `types`, because the executions that brought them were answered from elsewhere.
-    types_unsent: bool,
+    types: Arc<[u8]>,
+    /// The execution at hand brings its types itself.
+    brings_types: bool,
+    /// The connection that it was last found on, by its serial number, and its id there.
+    on: (u64, u32),
+    /// What it is, with the state that it was prepared in; known once the session left a connection.
+    key: Option<StatementKey>,
+    /// Types of the values that it was given so far: the server goes by them for good (measured on 9.7.4: an integer after a
+    /// floating point number is one).
+    history: TypeHistory,
+    /// That state.
+    env: Option<u128>,
+    /// [`Session::changes`] when it was prepared.
+    changes: u64,
     /// A parameter waits at the backend as long data.
     long_data: bool,
+    /// The execution at hand asks for a cursor.
+    opens_cursor: bool,
     /// It is a KILL: whom it means shows in its parameter.
     kill: Option<PreparedKill>,
 }
@@ -59,12 +79,29 @@ impl Prepared {
         Self {
             statement: None,
             text: None,
+            may_be_better: false,
             declared: 0,
             env_changes: 0,
-            types: Vec::new(),
-            types_unsent: false,
+            types: Arc::default(),
+            brings_types: false,
+            on: (0, 0),
+            key: None,
+            history: TypeHistory::default(),
+            env: None,
+            changes: 0,
             long_data: false,
+            opens_cursor: false,
             kill: None,
+        }
+    }
+}
+
+impl Prepared {
+    /// The same, prepared on a connection under an id there.
+    pub fn unread_on(on: (u64, u32)) -> Self {
+        Self {
+            on,
+            ..Self::unread()
         }
     }
 }
@@ -216,22 +253,24 @@ impl Session {
         if matches!(statement.kind, Kind::Set) && mentions_log_switch(self.body(length)) {
             self.set_unlogged(true);
         }
-        let may_be_better = self.entrance == Entrance::App
-            && statement.is_plain_read()
-            && (statement.aggregate || statement.cacheable.is_ok())
+        let may_be_held = self.entrance == Entrance::App
             && length <= HELD_BYTES_MAX
             && self.prepared_bytes + length <= SESSION_BYTES_MAX;
-        let text: Option<Arc<[u8]>> = may_be_better.then(|| Arc::from(self.body(length)));
+        let may_be_better = may_be_held
+            && statement.is_plain_read()
+            && (statement.aggregate || statement.cacheable.is_ok());
+        let text: Option<Arc<[u8]>> = may_be_held.then(|| Arc::from(self.body(length)));
         let kill = (self.entrance == Entrance::App && statement.kind == Kind::Kill)
             .then(|| PreparedKill::read(self.body(length), self.lex_mode()))
             .flatten();
         let env_changes = self.state.env_changes;
-        let summary = self.relay_command(Command::StmtPrepare, length).await?;
-        if let Some(done) = summary.and_then(|s| s.prepared) {
+        let id = self.statement_ids.wrapping_add(1).max(1);
+        if let Some(done) = self.relay_prepare(length, id).await? {
+            self.statement_ids = id;
             let declared = usize::from(done.params);
             // A tree that nothing will be planned from would stay for as long as the statement is prepared.
-            let statement = match text {
-                None if statement.select_ast.is_some() => Arc::new(statement.without_tree()),
+            let statement = match may_be_better {
+                false if statement.select_ast.is_some() => Arc::new(statement.without_tree()),
                 _ => statement,
             };
             let held = text.as_ref().map_or(0, |text| text.len());
@@ -239,32 +278,36 @@ impl Session {
             let prepared = Prepared {
                 statement: Some(statement),
                 text,
+                may_be_better,
                 declared,
                 env_changes,
                 kill,
+                on: (self.backend.serial, done.statement_id),
+                changes: self.changes,
                 ..Prepared::unread()
             };
-            self.prepared.insert(done.statement_id, prepared);
+            self.enter_prepared(id, prepared).await?;
         }
         Ok(())
     }
 
-    /// COM_STMT_CLOSE.
-    pub(super) fn forget_prepared(&mut self) {
-        if let Some(gone) = self.statement_id().and_then(|id| self.prepared.remove(&id)) {
-            let held = gone.text.map_or(0, |text| text.len());
-            self.prepared_bytes = self.prepared_bytes.saturating_sub(held);
-        }
-    }
-
-    /// COM_STMT_SEND_LONG_DATA and COM_STMT_RESET: relayed; an execution with such data is the backend's.
-    pub(super) fn note_long_data(&mut self, command: Command) {
-        if let Some(prepared) = self
-            .statement_id()
-            .and_then(|id| self.prepared.get_mut(&id))
-        {
-            prepared.long_data = command == Command::StmtSendLongData;
-        }
+    /// Relays a PREPARE. The client learns `id`; the answer is the server's own.
+    async fn relay_prepare(
+        &mut self,
+        length: usize,
+        id: u32,
+    ) -> Result<Option<PrepareOk>, SessionError> {
+        self.attach().await?;
+        self.forward(length).await?;
+        let ask = Ask {
+            expect: Expect::Prepare,
+            statement_id: Some(id),
+        };
+        let mut timing = Timing::start();
+        let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
+        let summary = relay_answer(client, backend, machine, ask, &mut timing, None).await?;
+        self.ties.prepared(&summary);
+        Ok(summary.prepared)
     }
 
     /// COM_STMT_EXECUTE: the one line that every execution follows.
@@ -274,11 +317,9 @@ impl Session {
             .statement_id()
             .filter(|id| self.prepared.contains_key(id))
         else {
-            // The server's own words for a statement that it does not know.
             return self
-                .relay_execution(length, None, Reason::PreparedRelayed, None, &mut timing)
-                .await
-                .map(drop);
+                .answer_unknown_prepared(length, "mysqld_stmt_execute")
+                .await;
         };
         let victim = self.victim(id, length);
         let (statement, text, bound) = self.take_in(id, length);
@@ -286,7 +327,6 @@ impl Session {
             .starts(&self.worker, statement.as_deref(), timing.started);
         if let (Some(statement), Some(victim)) = (&statement, victim) {
             self.restore_diagnostics_before(statement).await?;
-            self.answered_elsewhere(id);
             return self.kill(victim, length, statement, &mut timing).await;
         }
         let (Some(statement), Some(text), Some(bound)) = (&statement, &text, &bound) else {
@@ -317,7 +357,6 @@ impl Session {
             Tried::Not { reason, fill, env } => (reason, fill, env),
             Tried::Answered => {
                 self.client.input.consume(HEADER_BYTES + length);
-                self.answered_elsewhere(id);
                 return Ok(());
             }
         };
@@ -328,13 +367,6 @@ impl Session {
             self.observe_aggregate(&question, &env, base_us);
         }
         Ok(())
-    }
-
-    /// The backend has not seen the types of the execution that was just answered.
-    fn answered_elsewhere(&mut self, id: u32) {
-        if let Some(prepared) = self.prepared.get_mut(&id) {
-            prepared.types_unsent = prepared.declared > 0;
-        }
     }
 
     /// Whom the execution at the front of the buffer kills, if it is a KILL with an id of ours.
@@ -355,11 +387,7 @@ impl Session {
             }
             _ => return None,
         };
-        let backend_id = self.worker.rooms.backend_id_of(number)?;
-        Some(Victim {
-            query: kill.query,
-            backend_id,
-        })
+        Victim::of(&self.worker.rooms, number, kill.query)
     }
 
     /// Remembers the types that an execution brings, and copies its parameters if it may be answered from elsewhere.
@@ -377,24 +405,26 @@ impl Session {
         let statement = prepared.statement.clone();
         let parsed = Execute::parse(packet)
             .and_then(|e| e.parameters(caps, prepared.declared).map(|p| (e.flags, p)));
+        prepared.brings_types = true;
         let Ok((flags, parameters)) = parsed else {
             return (statement, None, None);
         };
-        if parameters
-            .types
-            .is_some_and(|types| types.len() > HELD_BYTES_MAX)
+        prepared.brings_types = parameters.types.is_some() || prepared.declared == 0;
+        if let Some(types) = parameters.types
+            && *types != *prepared.types
         {
-            (prepared.text, prepared.types_unsent) = (None, false);
-        } else if let Some(types) = parameters.types {
-            prepared.types.clear();
-            prepared.types.extend_from_slice(types);
-            prepared.types_unsent = false;
+            prepared.types = Arc::from(types);
+            prepared.history.add(types);
         }
         let simple = flags & EXECUTE_CURSOR_ANY == 0
             && parameters.count == prepared.declared
             && !prepared.long_data;
-        prepared.long_data = false;
-        match prepared.text.clone().filter(|_| simple) {
+        if std::mem::replace(&mut prepared.long_data, false) {
+            self.long_data = self.long_data.saturating_sub(1);
+        }
+        prepared.opens_cursor = flags & EXECUTE_CURSOR_ANY != 0;
+        let text = prepared.text.clone();
+        match text.filter(|_| simple && prepared.may_be_better) {
             None => (statement, None, None),
             Some(text) => (statement, Some(text), bound(&parameters, &prepared.types)),
         }
@@ -414,7 +444,14 @@ impl Session {
             Some(statement) => self.restore_diagnostics_before(statement).await?,
             None => self.restore_diagnostics().await?,
         }
-        match self.with_types(length) {
+        let Some(id) = self.statement_id() else {
+            return Err(SessionError::Internal("an execution without a statement"));
+        };
+        let server_id = self.place_statement(id, false).await?;
+        let retracks = self
+            .show_trackers(statement.map(|statement| &**statement))
+            .await?;
+        match self.with_types(length, id, server_id) {
             None => self.forward(length).await?,
             Some(packet) => {
                 send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
@@ -437,7 +474,9 @@ impl Session {
             reason,
             bytes_in: (HEADER_BYTES + length) as u64,
         };
+        self.note_cursor(id, summary.has_cursor);
         let backend_us = self.answered(&request, summary, fill, timing);
+        self.track_again(retracks).await?;
         if statement.is_some_and(|s| matches!(s.kind, Kind::Set | Kind::Use)) {
             // What it sets may stand in its parameters.
             self.state.inexact.get_or_insert("prepared_set");
@@ -447,11 +486,20 @@ impl Session {
         Ok(backend_us)
     }
 
-    /// The execution at the front of the buffer with the types that its client sent earlier, when the backend never got them.
-    fn with_types(&mut self, length: usize) -> Option<Vec<u8>> {
+    /// The execution at the front of the buffer with the types that its client sent earlier, when the server goes by others or
+    /// never got any. Its statement gets the id that it has on this connection.
+    fn with_types(&mut self, length: usize, id: u32, server_id: u32) -> Option<Vec<u8>> {
         let caps = self.client.capabilities;
-        let id = self.statement_id()?;
-        let prepared = self.prepared.get_mut(&id).filter(|p| p.types_unsent)?;
+        self.rename_statement(server_id);
+        let prepared = self.prepared.get(&id)?;
+        let statements = &mut self.backend.statements;
+        let is_known = statements.has_types(server_id, &prepared.types);
+        if !is_known {
+            statements.sent_types(server_id, &prepared.types);
+        }
+        if is_known || prepared.brings_types || prepared.types.is_empty() {
+            return None;
+        }
         let body = self
             .client
             .input
@@ -469,7 +517,6 @@ impl Session {
         payload.push(1);
         payload.extend_from_slice(&prepared.types);
         payload.extend_from_slice(parameters.values);
-        prepared.types_unsent = false;
         let mut packet = Vec::with_capacity(payload.len() + HEADER_BYTES);
         write_packet(&mut packet, &mut 0, &payload);
         Some(packet)

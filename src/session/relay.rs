@@ -5,14 +5,20 @@ use super::client::Client;
 use super::error::SessionError;
 use super::watch::Watch;
 use crate::backend::connection::ServerConnection;
+use crate::backend::variables::is_holding;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
-use crate::protocol::ProtocolError;
 use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header, put_header};
-use crate::protocol::relay::{Event, Expect, ResponseMachine, Summary};
+use crate::protocol::relay::{Event, Expect, Fed, ResponseMachine, Summary};
+use crate::protocol::response::OK_HEADER;
+use crate::protocol::tracking::{Hidden, write_ok};
+use crate::protocol::{ProtocolError, capability};
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
+
+/// Room that is made when a packet that must be whole is not.
+const SHORT_BYTES: usize = 4096;
 
 /// Where the time of one exchange went.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +75,30 @@ pub async fn send_to_backend(
     }
 }
 
+/// What is asked of an answer on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Its shape.
+    pub expect: Expect,
+    /// The id by which the client will know the statement that was prepared.
+    pub statement_id: Option<u32>,
+}
+
+impl From<Expect> for Ask {
+    fn from(expect: Expect) -> Self {
+        Self {
+            expect,
+            statement_id: None,
+        }
+    }
+}
+
+/// Session state that is reported for our sake alone.
+const HIDDEN: Hidden = Hidden {
+    state_changes: true,
+    is_variable: is_holding,
+};
+
 /// Relays the answer to a command that was sent, until its last byte is with the client.
 ///
 /// # Errors
@@ -77,12 +107,17 @@ pub async fn relay_answer(
     client: &mut Client,
     backend: &mut ServerConnection,
     machine: &mut ResponseMachine,
-    expect: Expect,
+    ask: impl Into<Ask>,
     timing: &mut Timing,
     mut fill: Option<&mut Fill<Binlog>>,
 ) -> Result<Summary, SessionError> {
-    machine.reset(expect, backend.capabilities);
+    let ask = ask.into();
+    machine.reset(ask.expect, backend.capabilities);
+    if backend.reports || tracks(backend.capabilities) != tracks(client.capabilities) {
+        machine.hold_back();
+    }
     let offers_file = std::mem::take(&mut client.offers_file);
+    let (mut prepared_id, mut is_short) = (None, false);
     loop {
         // Where an error of ours would stand in what the client has by now.
         let place = machine.next_sequence();
@@ -91,20 +126,18 @@ pub async fn relay_answer(
             client.is_mid_packet = place.is_none();
             error
         };
-        if backend.input.is_empty() {
-            let read = backend.input.fill(&mut backend.stream);
-            let error = match client.wait_for_backend(read).await {
-                Ok(Ok(1..)) => None,
-                Ok(Ok(_)) => Some(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into())),
-                Ok(Err(error)) => Some(SessionError::BackendIo(error)),
-                Err(error) => Some(error),
-            };
-            if let Some(error) = error {
-                return Err(cut_off(client, error));
-            }
+        if backend.input.is_empty() || is_short {
+            let more = read_more(client, backend, is_short).await;
+            more.map_err(|error| cut_off(client, error))?;
         }
         let arrived = Instant::now();
         timing.first_byte.get_or_insert(arrived);
+        if let Some(id) = ask.statement_id.filter(|_| machine.is_untouched()) {
+            is_short = !rename_statement(backend.input.peek_mut(), id, &mut prepared_id);
+            if is_short {
+                continue;
+            }
+        }
         let fed = machine
             .feed(backend.input.peek())
             .map_err(|error| cut_off(client, SessionError::BackendProtocol(error)))?;
@@ -113,17 +146,17 @@ pub async fn relay_answer(
             let error = ProtocolError::Unexpected("an answer to a statement that loads no file");
             return Err(cut_off(client, SessionError::BackendProtocol(error)));
         }
-        let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
-        client.send(bytes).await.map_err(SessionError::ClientIo)?;
-        if let Some(fill) = &mut fill {
-            fill.push(bytes);
-        }
-        backend.input.consume(fed.consumed);
+        is_short =
+            fed.event.is_none() && fed.ok_bytes == 0 && fed.consumed < backend.input.peek().len();
+        pass_on(client, backend, &fed, fill.as_deref_mut()).await?;
         match fed.event {
             None => timing.drain += arrived.elapsed(),
-            Some(Event::Done(summary)) => {
+            Some(Event::Done(mut summary)) => {
                 timing.last_byte = arrived;
                 timing.ended = Instant::now();
+                if let (Some(prepared), Some(id)) = (&mut summary.prepared, prepared_id) {
+                    prepared.statement_id = id;
+                }
                 return Ok(summary);
             }
             Some(Event::LocalInfile { .. }) => {
@@ -132,6 +165,87 @@ pub async fn relay_answer(
             }
         }
     }
+}
+
+fn tracks(capabilities: u32) -> u32 {
+    capabilities & capability::SESSION_TRACK
+}
+
+/// Reads more of an answer; `is_short`: what is there already is only a part of a packet that must be whole.
+async fn read_more(
+    client: &Client,
+    backend: &mut ServerConnection,
+    is_short: bool,
+) -> Result<(), SessionError> {
+    if is_short {
+        let held = backend.input.peek().len();
+        backend.input.reserve(held + SHORT_BYTES);
+    }
+    let read = backend.input.fill(&mut backend.stream);
+    match client.wait_for_backend(read).await? {
+        Ok(1..) => Ok(()),
+        Ok(_) => Err(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into())),
+        Err(error) => Err(SessionError::BackendIo(error)),
+    }
+}
+
+/// Passes on what was fed to the machine, with an OK packet at its end as the client is to see it.
+async fn pass_on(
+    client: &mut Client,
+    backend: &mut ServerConnection,
+    fed: &Fed,
+    fill: Option<&mut Fill<Binlog>>,
+) -> Result<(), SessionError> {
+    let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
+    let edited = match fed.ok_bytes {
+        0 => None,
+        length => {
+            let (from, to) = (backend.capabilities, client.capabilities);
+            let edited = edit_ok(bytes, length, from, to);
+            Some(edited.map_err(SessionError::BackendProtocol)?)
+        }
+    };
+    let sent = edited.as_deref().unwrap_or(bytes);
+    client.send(sent).await.map_err(SessionError::ClientIo)?;
+    if let Some(fill) = fill {
+        fill.push(sent);
+    }
+    backend.input.consume(fed.consumed);
+    Ok(())
+}
+
+/// The answer to a PREPARE with the id that the client is to know; notes the server's. False: not enough of it is here.
+fn rename_statement(answer: &mut [u8], id: u32, server_id: &mut Option<u32>) -> bool {
+    match answer.get_mut(HEADER_BYTES..) {
+        Some([OK_HEADER, rest @ ..]) => match rest.first_chunk_mut::<4>() {
+            Some(place) => {
+                *server_id = Some(u32::from_le_bytes(*place));
+                *place = id.to_le_bytes();
+                true
+            }
+            None => false,
+        },
+        Some([_, ..]) => true,
+        _ => false,
+    }
+}
+
+/// The same bytes with the OK packet at their end as the client is to see it.
+fn edit_ok(
+    bytes: &[u8],
+    ok_bytes: usize,
+    from_caps: u32,
+    to_caps: u32,
+) -> Result<Vec<u8>, ProtocolError> {
+    let at = bytes.len().saturating_sub(ok_bytes);
+    let (before, packet) = bytes.split_at(at);
+    let malformed = ProtocolError::Malformed("OK packet");
+    let (_, sequence) = header(packet).ok_or(malformed)?;
+    let payload = packet.get(HEADER_BYTES..).ok_or(malformed)?;
+    let mut out = Vec::with_capacity(bytes.len());
+    out.extend_from_slice(before);
+    write_ok(payload, from_caps, to_caps, &HIDDEN, &mut out, sequence)?;
+    Ok(out)
 }
 
 /// Relays the file of a LOAD DATA LOCAL from the client up to its empty packet. An empty packet behind a full one only ends

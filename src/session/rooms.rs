@@ -11,6 +11,7 @@ use crate::backend::defaults::Defaults;
 use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
 use crate::backend::target::Target;
+use crate::backend::variables::Variables;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -79,6 +80,8 @@ pub struct Rooms {
     pub defaults: Arc<Defaults>,
     /// Places for clients that hold a backend connection before they have proved who they are.
     pub unproven: Semaphore,
+    /// The version of the backend last seen, and which of its session variables can be carried.
+    pub variables: ArcSwapOption<(Vec<u8>, Arc<Variables>)>,
     /// The next connection id.
     pub session_ids: AtomicU32,
 }
@@ -97,12 +100,6 @@ impl Rooms {
     /// A connection id that no living session has (it would take two thousand million sessions to come round).
     pub fn next_session_id(&self) -> u32 {
         SESSION_IDS_FROM | self.session_ids.fetch_add(1, Relaxed)
-    }
-
-    /// The backend's id of the connection that the session with our id `id` holds.
-    pub fn backend_id_of(&self, id: u64) -> Option<u64> {
-        let info = self.analytics.sessions().get(id)?;
-        Some(info.backend_id.get()).filter(|backend_id| *backend_id != 0)
     }
 
     /// Repeats in our greeting what the backend says now.

@@ -5,9 +5,12 @@ use super::Session;
 use super::error::SessionError;
 use super::observe::Execution;
 use super::relay::Timing;
-use crate::analytics::ServedBy;
+use super::rooms::Rooms;
+use crate::analytics::{Kill, KillUnderWay, ServedBy, SessionInfo};
+use crate::backend::connection::ExchangeError;
 use crate::protocol::packet::HEADER_BYTES;
 use crate::router::reason::Reason;
+use crate::router::ties::Tie;
 use crate::sql::session_statement::{
     self, Assignment, KillId, Scope, SessionStatement, SetTarget, SetValue,
 };
@@ -51,9 +54,8 @@ impl Session {
             query,
             id: KillId::Number(id),
         } = parsed
-            && let Some(backend_id) = self.worker.rooms.backend_id_of(id)
+            && let Some(victim) = Victim::of(&self.worker.rooms, id, query)
         {
-            let victim = Victim { query, backend_id };
             return self.kill(victim, length, statement, timing).await;
         }
         let afterwards = afterwards(&parsed);
@@ -67,6 +69,9 @@ impl Session {
             self.set_unlogged(false);
         }
         self.state.reusable &= !afterwards.not_reusable;
+        if afterwards.not_reusable {
+            self.ties.until_reset(Tie::Role);
+        }
         self.state.next_transaction_set |= afterwards.next_transaction;
         if let Some(why) = afterwards.unreadable {
             self.state.inexact.get_or_insert(why);
@@ -103,13 +108,34 @@ impl PreparedKill {
     }
 }
 
-/// Whom a KILL with an id of ours means on the backend.
+/// Whom a KILL with an id of ours means.
 pub(super) struct Victim {
     /// Only the statement is meant.
-    pub query: bool,
-    /// The connection's id there.
+    query: bool,
+    session: Arc<SessionInfo>,
+    /// While it lives, the victim stays on its connection.
+    _under_way: KillUnderWay,
+    /// The connection's id there; 0: it has none now, so nothing runs.
     pub backend_id: u64,
 }
+
+impl Victim {
+    /// The session with our id `id`, if there is one.
+    pub fn of(rooms: &Rooms, id: u64, query: bool) -> Option<Self> {
+        let session = rooms.analytics.sessions().get(id)?;
+        let under_way = KillUnderWay::of(session.clone());
+        let backend_id = session.backend_id.get();
+        Some(Self {
+            query,
+            session,
+            _under_way: under_way,
+            backend_id,
+        })
+    }
+}
+
+/// A row if the account may kill what is not its own. Roles are not looked into.
+const MAY_KILL_OTHERS: &[u8] = b"SELECT 1 FROM information_schema.user_privileges WHERE privilege_type IN ('CONNECTION_ADMIN', 'SUPER') LIMIT 1";
 
 impl Session {
     /// Runs a KILL of somebody who has an id of ours, in place of the command at the front of the buffer.
@@ -120,7 +146,11 @@ impl Session {
         statement: &Arc<Statement>,
         timing: &mut Timing,
     ) -> Result<(), SessionError> {
+        self.attach().await?;
         self.client.input.consume(HEADER_BYTES + length);
+        if victim.backend_id == 0 {
+            return self.kill_away(&victim).await;
+        }
         let what = if victim.query { "QUERY" } else { "CONNECTION" };
         let sql = format!("KILL {what} {}", victim.backend_id);
         let summary = self.relay_own_text(sql.as_bytes(), timing).await?;
@@ -139,6 +169,42 @@ impl Session {
         self.observer.ends(&self.worker, &execution);
         self.machine.recycle(summary);
         Ok(())
+    }
+}
+
+impl Session {
+    /// The victim holds no connection, so the server cannot be asked whether he may be killed: one's own may be, and others by who
+    /// has the privilege. Nothing of his runs.
+    pub(super) async fn kill_away(&mut self, victim: &Victim) -> Result<(), SessionError> {
+        self.last_ok = self.may_kill(victim).await?;
+        self.traces.forget();
+        let told = match self.last_ok {
+            true => {
+                if !victim.query {
+                    victim.session.request_kill(Kill::Connection);
+                }
+                self.client.send_ok(self.state.status).await
+            }
+            false => {
+                let text = format!("You are not owner of thread {}", victim.session.id);
+                self.client.send_error(1095, b"HY000", &text).await
+            }
+        };
+        told.map_err(SessionError::ClientIo)
+    }
+
+    async fn may_kill(&mut self, victim: &Victim) -> Result<bool, SessionError> {
+        let own =
+            self.observer.info().identity().user.text() == victim.session.identity().user.text();
+        if own {
+            return Ok(true);
+        }
+        let asked = self.backend.query(MAY_KILL_OTHERS, |_| Ok(()));
+        match self.client.wait_for_backend(asked).await? {
+            Ok(summary) => Ok(summary.rows > 0),
+            Err(ExchangeError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

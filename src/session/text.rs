@@ -9,7 +9,7 @@ use super::statements::mentions_log_switch;
 use super::worker::Worker;
 use super::{Entrance, Session};
 use crate::analytics::ServedBy;
-use crate::backend::connection::ExchangeError;
+use crate::backend::variables::is_holding;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
 use crate::protocol::command::{QueryBody, put_query};
@@ -18,6 +18,7 @@ use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::status;
 use crate::router::plain;
 use crate::router::reason::Reason;
+use crate::router::ties::{Reported, Tie};
 use crate::sql::env::SessionEnv;
 use crate::sql::{Kind, LexMode, Statement};
 use crate::views;
@@ -171,7 +172,9 @@ impl Session {
         mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
-        self.forward(length).await?;
+        self.attach().await?;
+        let retracks = self.show_trackers(Some(statement)).await?;
+        self.forward_statement(length, statement).await?;
         timing.sent = Instant::now();
         self.client.offers_file = self.may_load(statement);
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
@@ -189,7 +192,9 @@ impl Session {
             reason,
             bytes_in: (HEADER_BYTES + length) as u64,
         };
-        Ok(self.answered(&request, summary, fill, timing))
+        let backend_us = self.answered(&request, summary, fill, timing);
+        self.track_again(retracks).await?;
+        Ok(backend_us)
     }
 
     /// The tail of every answer of the session's own backend connection: what the statement did to the session, to the statistics
@@ -207,6 +212,7 @@ impl Session {
             Some(statement) => self.state.observe(statement, status),
             None => self.state.observe_unknown("unknown_prepared", status),
         }
+        self.observe_connection(request.statement.map(|statement| &**statement), &summary);
         let execution = Execution {
             statement: request.statement.map(|statement| &**statement),
             served_by: match self.entrance {
@@ -232,6 +238,48 @@ impl Session {
         ok.then_some(backend_us)
     }
 
+    /// What a statement has done to the connection that it ran on.
+    pub(super) fn observe_connection(&mut self, statement: Option<&Statement>, summary: &Summary) {
+        let reported = Reported::of(summary, is_holding);
+        self.note_reported(reported);
+        self.ties.observe(statement, summary, reported);
+        self.traces.answered(statement, summary);
+        let sets_insert_id = statement.is_none_or(|s| s.hold.sets_insert_id || s.hold.runs_unseen);
+        if summary.last_insert_id != 0 || sets_insert_id {
+            self.backend.last_insert_id = None;
+        }
+        self.ended_by_eof = summary.result_sets > 0;
+    }
+
+    /// Sends the statement at the front of the client's buffer to the backend: as it stands, but for a count that only we know.
+    async fn forward_statement(
+        &mut self,
+        length: usize,
+        statement: &Statement,
+    ) -> Result<(), SessionError> {
+        if !self.traces.is_count_elsewhere || !statement.hold.reads_row_count {
+            return self.forward(length).await;
+        }
+        let text = self.query_text(length);
+        match self.with_row_count(statement, &text)? {
+            None => self.forward(length).await,
+            Some(text) => {
+                self.send_text(&text).await?;
+                self.client.input.consume(HEADER_BYTES + length);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a text of ours to the backend.
+    async fn send_text(&mut self, sql: &[u8]) -> Result<(), SessionError> {
+        let mut body = Vec::with_capacity(sql.len() + 8);
+        put_query(&mut body, self.backend.capabilities, sql);
+        let mut packet = Vec::with_capacity(body.len() + HEADER_BYTES);
+        write_packet(&mut packet, &mut 0, &body);
+        send_to_backend(&self.client.watch, &mut self.backend, &packet).await
+    }
+
     /// Whether the server may ask this client for a file now: the client can, and its statement may be one that loads it.
     fn may_load(&self, statement: &Statement) -> bool {
         let may = matches!(statement.kind, Kind::Load | Kind::Multi | Kind::Other);
@@ -244,6 +292,7 @@ impl Session {
         timing: &mut Timing,
     ) -> Result<(), SessionError> {
         self.restore_diagnostics().await?;
+        self.ties.until_reset(Tie::UnreadStatement);
         self.forward(length).await?;
         self.client.offers_file = self.client.can_send_files();
         let summary = relay_answer(
@@ -268,13 +317,10 @@ impl Session {
         sql: &[u8],
         timing: &mut Timing,
     ) -> Result<Summary, SessionError> {
-        let mut body = Vec::with_capacity(sql.len() + 8);
-        put_query(&mut body, self.backend.capabilities, sql);
-        let mut packet = Vec::with_capacity(body.len() + HEADER_BYTES);
-        write_packet(&mut packet, &mut 0, &body);
-        send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
+        self.attach().await?;
+        self.send_text(sql).await?;
         timing.sent = Instant::now();
-        relay_answer(
+        let summary = relay_answer(
             &mut self.client,
             &mut self.backend,
             &mut self.machine,
@@ -282,39 +328,9 @@ impl Session {
             timing,
             None,
         )
-        .await
-    }
-
-    /// Before a statement: if the last answer did not come from the backend, the backend connection must know what a question
-    /// about that answer would be told. A plain read asks nothing and leaves its own answer behind.
-    pub(super) async fn restore_diagnostics_before(
-        &mut self,
-        statement: &Statement,
-    ) -> Result<(), SessionError> {
-        if self.state.found_rows_elsewhere.is_none() {
-            return Ok(());
-        }
-        if statement.kind == Kind::Select
-            && statement.opaque.is_none()
-            && !statement.reads_diagnostics
-        {
-            self.state.found_rows_elsewhere = None;
-            return Ok(());
-        }
-        self.restore_diagnostics().await
-    }
-
-    /// Brings FOUND_ROWS(), ROW_COUNT() and the warnings of the backend connection to what the last answer left behind.
-    pub(super) async fn restore_diagnostics(&mut self) -> Result<(), SessionError> {
-        let Some(rows) = self.state.found_rows_elsewhere.take() else {
-            return Ok(());
-        };
-        let sql = rows_statement(rows);
-        let asked = self.backend.query(sql.as_bytes(), |_| Ok(()));
-        match self.client.wait_for_backend(asked).await? {
-            Ok(_) | Err(ExchangeError::Refused { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        .await?;
+        self.traces.forget();
+        Ok(summary)
     }
 }
 
@@ -326,16 +342,4 @@ fn note_app(observer: &mut Observer, worker: &Worker, query: &QueryBody<'_>) {
         }
     });
     observer.note_app(worker, named, worker.last_comment(query.text));
-}
-
-/// A SELECT with exactly this many rows and no warning.
-fn rows_statement(rows: u64) -> String {
-    match rows {
-        0 => "SELECT 1 FROM DUAL WHERE 0".to_owned(),
-        1 => "SELECT 1".to_owned(),
-        n => format!(
-            "SELECT 1 FROM JSON_TABLE(CONCAT('[',REPEAT('1,',{}),'1]'),'$[*]' COLUMNS(a INT PATH '$')) AS t",
-            n - 1
-        ),
-    }
 }

@@ -23,6 +23,8 @@ pub struct Clock {
     now: Cell<Ticks>,
     /// `client.idle_ms_max`.
     pub idle_max: Ticks,
+    /// `pool.hold_ms_max`.
+    pub hold_max: Ticks,
     /// `client.stall_ms_max`.
     pub stall_max: Ticks,
     /// `backend.silence_ms_max`.
@@ -36,6 +38,7 @@ impl Clock {
         Rc::new(Self {
             now: Cell::new(0),
             idle_max: ticks(config.client.idle_ms_max),
+            hold_max: ticks(config.pool.hold_ms_max),
             stall_max: ticks(config.client.stall_ms_max),
             silence_max: ticks(config.backend.silence_ms_max),
             watches: RefCell::default(),

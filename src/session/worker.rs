@@ -3,6 +3,7 @@
 
 use super::exchange::{Columns, Service};
 use super::listener::Incoming;
+use super::lot::Lot;
 use super::rooms::Rooms;
 use super::watch::{Clock, TICK};
 use crate::analytics::Recorder;
@@ -44,6 +45,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// Bounds the waits of its sessions.
     pub clock: Rc<Clock>,
+    /// Sessions that could give their connections up.
+    pub lot: Lot,
 }
 
 impl Worker {
@@ -102,6 +105,7 @@ pub fn run(
         stopping: Cell::new(false),
         sessions: Cell::new(0),
         clock: Clock::new(&rooms.config),
+        lot: Lot::default(),
         rooms,
         id,
     });
@@ -117,6 +121,14 @@ async fn keep_house(worker: Rc<Worker>) {
         let now = std::time::Instant::now();
         worker.recorder.tick(now);
         worker.reap_services(now);
+    }
+}
+
+/// Asks sessions that rest for their connections when somebody waits for one.
+async fn share(worker: Rc<Worker>) {
+    let mut starving = worker.rooms.pool.starving();
+    while starving.changed().await.is_ok() {
+        worker.lot.ask(worker.rooms.pool.waiting());
     }
 }
 
@@ -150,6 +162,7 @@ async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let shutdown = worker.rooms.shutdown.clone();
     tokio::task::spawn_local(keep_house(worker.clone()));
     tokio::task::spawn_local(keep_time(worker.clock.clone()));
+    tokio::task::spawn_local(share(worker.clone()));
     loop {
         let incoming = tokio::select! {
             biased;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::digest::DigestScratch;
+use super::hold::Hold;
 use super::lexer::{ClientCharset, TokenKind};
 use super::parse;
 use super::scan::{self, Scan};
@@ -48,6 +49,7 @@ pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
         cacheable: Err(Uncacheable::NotQuery),
         aggregate: false,
         select_ast: None,
+        hold: Hold::default(),
     };
     let opaque = opaque(scratch).or(if words.is_none() {
         Some(OpaqueReason::TooComplex)
@@ -77,6 +79,7 @@ pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
             statement.reads_diagnostics = true;
         }
     }
+    statement.hold = Hold::of(&statement);
     statement
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::LiteralKind;
+use super::hold::Hold;
 
 /// Our name for a digest: xxh3-128 of the digest text. Shown as 32 hex digits; other servers' digests differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -372,6 +373,8 @@ pub struct Statement {
     pub aggregate: bool,
     /// Only when `aggregate`.
     pub select_ast: Option<SelectTree>,
+    /// What it may leave behind on its connection.
+    pub hold: Hold,
 }
 
 /// Bytes that one unit of [`Statement::weight`] stands for: what an ordinary statement takes.
@@ -411,6 +414,7 @@ impl Statement {
             cacheable: self.cacheable,
             aggregate: self.aggregate,
             select_ast: None,
+            hold: self.hold,
         }
     }
 

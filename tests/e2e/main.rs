@@ -24,6 +24,7 @@ mod other_server;
 mod probe;
 mod readme;
 mod sessions;
+mod sharing;
 mod strict;
 mod transactions;
 mod views_build;

@@ -6,6 +6,7 @@ use crate::admin::catalog::{SCHEMA, Table, Type, column};
 use crate::admin::sources::RowsFn;
 use crate::admin::value::{Row, Value};
 use crate::analytics::{Analytics, SessionInfo};
+use crate::router::ties::Tie;
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -60,6 +61,12 @@ pub static TABLE: Table = Table {
             Type::BigInt,
             "Connection id at the server of the connection that it holds; NULL when it holds none.",
         ),
+        column(
+            "pinned_by",
+            Type::Name(32),
+            "What keeps it on that connection (transaction, temporary_table, user_lock ...); NULL when nothing does, and while \
+             a statement runs the state before it.",
+        ),
         column("queries", Type::BigInt, "Statements run since login."),
         column("received_bytes", Type::BigInt, "Bytes of its requests."),
         column("sent_bytes", Type::BigInt, "Bytes of the answers to it."),
@@ -82,6 +89,11 @@ pub fn source(analytics: Arc<Analytics>) -> RowsFn {
     })
 }
 
+fn pinned_by(session: &SessionInfo) -> Option<&'static str> {
+    let at = usize::try_from(session.tie.get()).ok()?.checked_sub(1)?;
+    Tie::ALL.get(at).map(|(_, label)| *label)
+}
+
 fn row(session: &SessionInfo, now_ms: u64) -> Row {
     let identity = session.identity();
     let backend_id = Some(session.backend_id.get()).filter(|id| *id != 0);
@@ -100,6 +112,7 @@ fn row(session: &SessionInfo, now_ms: u64) -> Row {
             .map(|_| session.transaction.statements.get())
             .into(),
         backend_id.into(),
+        backend_id.and_then(|_| pinned_by(session)).into(),
         session.queries.get().into(),
         session.bytes_in.get().into(),
         session.bytes_out.get().into(),

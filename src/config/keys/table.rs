@@ -288,6 +288,18 @@ pub static KEYS: &[Key] = &[
         "What clients may compress with, when they ask for it. Empty: nothing.",
     ),
     key(
+        "pool.mode",
+        Field::Pool(|c| &mut c.pool.mode),
+        "",
+        "How long a client keeps a connection to the backend: for a transaction, or for its own life.",
+    ),
+    key(
+        "pool.session_users",
+        Field::List(|c| &mut c.pool.session_users, USER),
+        "",
+        "Users whose clients keep their connections for life, whatever pool.mode says.",
+    ),
+    key(
         "pool.connections_max",
         Field::Usize(|c| &mut c.pool.connections_max, 1, 100_000),
         "connections",
@@ -316,6 +328,18 @@ pub static KEYS: &[Key] = &[
         Field::U64(|c| &mut c.pool.lifetime_ms_max, 1_000, 30 * DAY_MS),
         "ms",
         "A connection that is older is closed instead of being used again.",
+    ),
+    key(
+        "pool.hold_ms_max",
+        Field::U64(|c| &mut c.pool.hold_ms_max, 0, DAY_MS),
+        "ms",
+        "A client that has been idle for so long gives its connection to the pool. Who waits gets it sooner.",
+    ),
+    key(
+        "pool.prepared_max",
+        Field::Usize(|c| &mut c.pool.prepared_max, 1, 65_536),
+        "statements",
+        "Prepared statements open on one connection. The least recently used is closed, and prepared again when wanted.",
     ),
     key(
         "pool.wait_ms_max",

@@ -35,6 +35,14 @@ impl Secret {
             _ => Self::Password(Zeroizing::new(password.to_vec())),
         }
     }
+
+    /// What may be kept of it while a session lasts: enough for another login by the fast path, not the password.
+    pub fn hashed(&self) -> Self {
+        match self {
+            Self::Password(password) => Self::Stage1(Stage1::of_password(password)),
+            other => other.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Secret {

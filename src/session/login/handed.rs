@@ -2,7 +2,7 @@
 //! another plugin than ours. The backend is asked first which plugin the account has; what is said then goes from one side to the
 //! other as it is. Never reads an answer, never keeps one.
 
-use super::{Claim, LOGIN_PACKET_BYTES_MAX, backend_claim, refuse};
+use super::{Claim, LOGIN_PACKET_BYTES_MAX, backend_capabilities, backend_claim, refuse};
 use crate::backend::connection::ServerConnection;
 use crate::backend::login::{self as backend_login, Asked, ConnectError, Heard};
 use crate::backend::pool::{PoolError, Slot};
@@ -49,7 +49,8 @@ pub(super) async fn ask<'w>(
         .slot(&String::from_utf8_lossy(claim.user))
         .await?;
     let grants = rooms.grant_epoch();
-    let login = backend_claim(client, claim, Secret::None);
+    let mut login = backend_claim(client, claim, Secret::None);
+    login.capabilities = backend_capabilities(client, worker);
     let asked = backend_login::ask(&rooms.target, &login, rooms.config.client.buffer_bytes).await;
     client.waited_since(began);
     Ok(Waiting {
@@ -87,9 +88,13 @@ impl Waiting<'_> {
         secret: Secret,
     ) -> Result<ServerConnection, SessionError> {
         let began = Instant::now();
+        let repeats = self.asked.plugin == CACHING_SHA2;
+        let kept = repeats.then(|| secret.hashed());
         let proved = self.asked.prove(&worker.rooms.target, secret).await;
         client.waited_since(began);
-        Ok(ready(worker, proved?, self.slot, self.grants))
+        let mut backend = ready(worker, proved?, self.slot, self.grants);
+        backend.secret = kept;
+        Ok(backend)
     }
 
     /// Lets client and backend talk until the backend accepts or refuses. Answers with the challenge that the client has seen, too.

@@ -28,6 +28,8 @@ impl Session {
             return Ok((None, None));
         };
         self.hold_head().await?;
+        let server_id = self.place_statement(id, false).await?;
+        self.rename_statement(server_id);
         let caps = self.client.capabilities;
         let head = self.client.input.peek();
         let length = header(head).map_or(0, |(length, _)| length);
@@ -37,11 +39,14 @@ impl Session {
         let Some(prepared) = self.prepared.get_mut(&id) else {
             return Ok((None, None));
         };
-        // Whatever types it brings stay unknown to us, so nothing of it is answered from elsewhere from now on.
-        prepared.text = None;
+        // Whatever types it brings stay unknown to us, so nothing of it is answered from elsewhere from now on, and it stays here.
+        prepared.may_be_better = false;
         let types = std::mem::take(&mut prepared.types);
         let statement = prepared.statement.clone();
-        if !std::mem::replace(&mut prepared.types_unsent, false) {
+        let is_known = types.is_empty() || self.backend.statements.has_types(server_id, &types);
+        prepared.text = None;
+        self.backend.statements.keep(server_id);
+        if is_known {
             return Ok((statement, None));
         }
         let parsed = Execute::parse(body).and_then(|e| e.before_types(caps, prepared.declared));
@@ -63,6 +68,25 @@ impl Session {
         bytes.extend_from_slice(&types);
         let of = 1 + before.bytes + 1;
         Ok((statement, Some(Instead { bytes, of })))
+    }
+
+    /// Long data that is too long to be held: it goes to the statement's id on this connection.
+    ///
+    /// # Errors
+    /// The client's socket; the statement cannot be prepared on the connection.
+    pub(in crate::session) async fn begin_streamed_data(&mut self) -> Result<(), SessionError> {
+        let known = self
+            .statement_id()
+            .filter(|id| self.prepared.contains_key(id));
+        let Some(id) = known else {
+            // No statement has this id on any server.
+            self.rename_statement(u32::MAX);
+            return Ok(());
+        };
+        self.note_long_data(id, Command::StmtSendLongData).await?;
+        let server_id = self.place_statement(id, false).await?;
+        self.rename_statement(server_id);
+        Ok(())
     }
 
     /// Waits until the head of the execution is in the buffer.

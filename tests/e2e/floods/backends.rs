@@ -248,6 +248,8 @@ fn rig() -> (MySql, Hostile, Tidegate) {
         .replace(&server.port.to_string(), &hostile.port.to_string());
     let gate = Tidegate::of(&server)
         .backend_url(&url)
+        // New clients are to need new connections, which greet.
+        .set("pool.mode", "\"session\"")
         .set("backend.tls", "\"disabled\"")
         .set("backend.silence_ms_max", &SILENCE_MS.to_string())
         .set("backend.connect_ms_max", "1500")

@@ -318,6 +318,7 @@ fn clients_that_say_nothing_or_hardly_anything_are_let_go() {
 async fn clients_beyond_the_connections_are_told_so() {
     let server = MySql::start(&[]);
     let gate = Tidegate::of(&server)
+        .set("pool.mode", "\"session\"")
         .set("pool.connections_max", "4")
         .set("pool.waiters_max", "2")
         .set("pool.wait_ms_max", "1200")

@@ -1,0 +1,142 @@
+//! OK packets on their way to a client that did not ask for all that they say: the backend connection reports session state for
+//! our sake. Rewrites one packet; never decides what is hidden.
+
+use super::packet::{Cursor, put_lenenc_bytes};
+use super::response::{EOF_HEADER, OkPacket};
+use super::{ProtocolError, Result};
+
+/// What of the session state is ours alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Hidden {
+    /// The report that some state changed (kind 2).
+    pub state_changes: bool,
+    /// The report of a variable with this name (kind 0).
+    pub is_variable: fn(&[u8]) -> bool,
+}
+
+/// Appends the OK packet `payload`, which came by a connection with `from_caps`, as a client with `to_caps` is to see it.
+///
+/// # Errors
+/// The packet is none.
+pub fn write_ok(
+    payload: &[u8],
+    from_caps: u32,
+    to_caps: u32,
+    hidden: &Hidden,
+    out: &mut Vec<u8>,
+    mut sequence: u8,
+) -> Result<()> {
+    let mut ok = OkPacket::parse(payload, from_caps)?;
+    let mut shown = Vec::new();
+    if !ok.session_state.is_empty() {
+        show(ok.session_state, hidden, &mut shown)
+            .ok_or(ProtocolError::Malformed("session state"))?;
+        ok.session_state = &shown;
+    }
+    ok.write(
+        out,
+        &mut sequence,
+        to_caps,
+        payload.first() == Some(&EOF_HEADER),
+    );
+    Ok(())
+}
+
+/// Copies what is not hidden, as it stands.
+fn show(state: &[u8], hidden: &Hidden, shown: &mut Vec<u8>) -> Option<()> {
+    let mut cursor = Cursor::new(state);
+    while !cursor.is_empty() {
+        let kind = cursor.u8()?;
+        let data = cursor.lenenc_bytes()?;
+        let is_hidden = match kind {
+            0 => (hidden.is_variable)(Cursor::new(data).lenenc_bytes()?),
+            2 => hidden.state_changes,
+            _ => false,
+        };
+        if !is_hidden {
+            shown.push(kind);
+            put_lenenc_bytes(shown, data);
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{capability, status};
+
+    const TRACK: u32 = capability::PROTOCOL_41 | capability::SESSION_TRACK;
+    const HIDDEN: Hidden = Hidden {
+        state_changes: true,
+        is_variable: |name| name == b"timestamp",
+    };
+
+    fn entry(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let mut data = Vec::new();
+        parts.iter().for_each(|p| put_lenenc_bytes(&mut data, p));
+        let mut out = vec![kind];
+        put_lenenc_bytes(&mut out, &data);
+        out
+    }
+
+    fn rewritten(state: &[u8], info: &[u8], to_caps: u32) -> Vec<u8> {
+        let mut packet = Vec::new();
+        OkPacket {
+            affected_rows: 3,
+            status: 2,
+            info,
+            session_state: state,
+            ..OkPacket::default()
+        }
+        .write(&mut packet, &mut 1, TRACK, false);
+        let mut out = Vec::new();
+        write_ok(&packet[4..], TRACK, to_caps, &HIDDEN, &mut out, 1).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_left_out() {
+        let schema = entry(1, &[b"shop"]);
+        let all = [
+            entry(0, &[b"timestamp", b"5"]),
+            schema.clone(),
+            entry(2, &[b"1"]),
+        ]
+        .concat();
+        let out = rewritten(&all, b"", TRACK);
+        let ok = OkPacket::parse(&out[4..], TRACK).unwrap();
+        assert_eq!(ok.session_state, schema);
+        assert_ne!(ok.status & status::SESSION_STATE_CHANGED, 0);
+    }
+
+    #[test]
+    fn an_ok_with_nothing_left_is_the_plain_one() {
+        let out = rewritten(&entry(2, &[b"1"]), b"", TRACK);
+        assert_eq!(out, rewritten(b"", b"", TRACK));
+        assert_eq!(out.len(), 4 + 7);
+    }
+
+    #[test]
+    fn a_client_without_trackers_gets_its_own_form() {
+        let out = rewritten(
+            &entry(1, &[b"shop"]),
+            b"Rows matched: 3",
+            capability::PROTOCOL_41,
+        );
+        assert!(out.ends_with(b"\x0fRows matched: 3"));
+        assert_eq!(out[7..9], 2u16.to_le_bytes());
+    }
+
+    #[test]
+    fn broken_state_is_an_error() {
+        let mut packet = Vec::new();
+        OkPacket {
+            session_state: &[0, 200, 1],
+            ..OkPacket::default()
+        }
+        .write(&mut packet, &mut 1, TRACK, false);
+        let written = write_ok(&packet[4..], TRACK, TRACK, &HIDDEN, &mut Vec::new(), 1);
+        assert!(written.is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! What a statement may ask about the one before it, brought to a connection that does not know it: because the last answer came
+//! from elsewhere, or because the session is on another connection now. What cannot be brought is written into the statement.
+
+use super::Session;
+use super::error::SessionError;
+use crate::backend::connection::ExchangeError;
+use crate::sql::{Kind, Statement};
+
+/// The most rows that a connection is made to find for the sake of FOUND_ROWS() alone.
+pub(super) const FOUND_ROWS_MAX: u64 = 1 << 20;
+
+/// Counts no rows, finds none, and changes nothing.
+const NO_ROWS: &[u8] = b"SET @@session.sql_notes=@@session.sql_notes";
+
+impl Session {
+    /// Before a statement: if it may ask about what its connection does not know, that is brought there first. A statement that asks
+    /// nothing leaves its own traces behind.
+    pub(super) async fn restore_diagnostics_before(
+        &mut self,
+        statement: &Statement,
+    ) -> Result<(), SessionError> {
+        match self.traces.are_missed_by(statement) {
+            true => self.restore_diagnostics().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Brings FOUND_ROWS(), ROW_COUNT() and the warnings of the backend connection to what the last answer left behind, as far as a
+    /// query can: a count of changed rows stays elsewhere.
+    pub(super) async fn restore_diagnostics(&mut self) -> Result<(), SessionError> {
+        self.attach().await?;
+        if !self.traces.is_found_elsewhere {
+            return Ok(());
+        }
+        let rows = self.traces.found_rows.unwrap_or_default();
+        self.run_quietly(rows_statement(rows).as_bytes()).await?;
+        self.traces.restored();
+        if self.traces.is_count_elsewhere && self.traces.row_count == Some(0) {
+            self.run_quietly(NO_ROWS).await?;
+            self.traces.is_count_elsewhere = false;
+        }
+        Ok(())
+    }
+
+    async fn run_quietly(&mut self, sql: &[u8]) -> Result<(), SessionError> {
+        let asked = self.backend.query(sql, |_| Ok(()));
+        match self.client.wait_for_backend(asked).await? {
+            Ok(_) | Err(ExchangeError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The statement with its ROW_COUNT() written out, when its connection cannot be brought to know the count: of rows changed on
+    /// another one. `None`: as it stands.
+    ///
+    /// # Errors
+    /// It asks in a way that cannot be written out without changing the names of its columns.
+    pub(super) fn with_row_count(
+        &self,
+        statement: &Statement,
+        text: &[u8],
+    ) -> Result<Option<Vec<u8>>, SessionError> {
+        let Some(count) = self.traces.row_count.filter(|count| *count > 0) else {
+            return Ok(None);
+        };
+        if !self.traces.is_count_elsewhere || !statement.hold.reads_row_count {
+            return Ok(None);
+        }
+        match write_out(statement, text, count) {
+            Some(written) => Ok(Some(written)),
+            None => Err(SessionError::Unattached {
+                code: 1105,
+                sqlstate: *b"HY000",
+                text: "Tidegate: this form of ROW_COUNT() needs pool.mode = \"session\" (ask for it alone: SELECT ROW_COUNT())"
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
+/// `ROW_COUNT()` as a value of the same type (checked against 9.7.4: the same column definition), under the name it would have.
+fn write_out(statement: &Statement, text: &[u8], count: i64) -> Option<Vec<u8>> {
+    let (start, end) = call_of_row_count(text)?;
+    let (before, call, after) = (text.get(..start)?, text.get(start..end)?, text.get(end..)?);
+    let mut written = before.to_vec();
+    written.extend_from_slice(format!("CAST({count} AS SIGNED)").as_bytes());
+    if statement.kind == Kind::Select {
+        let alone = before.trim_ascii().eq_ignore_ascii_case(b"select");
+        let rest = after.trim_ascii();
+        let is_named = rest.len() > 3 && rest.get(..3)?.eq_ignore_ascii_case(b"as ");
+        let ends = rest.is_empty() || rest == b";";
+        if !alone || !(is_named || ends || rest.starts_with(b",")) {
+            return None;
+        }
+        if !is_named {
+            written.extend_from_slice(b" AS `");
+            written.extend_from_slice(call);
+            written.push(b'`');
+        }
+    }
+    if call_of_row_count(after).is_some() {
+        return None;
+    }
+    written.extend_from_slice(after);
+    Some(written)
+}
+
+/// Where the call stands. The text was read as one statement that has the word; in a string or comment it would not be found by
+/// its digest.
+fn call_of_row_count(text: &[u8]) -> Option<(usize, usize)> {
+    const NAME: &[u8] = b"row_count";
+    let at = text
+        .windows(NAME.len())
+        .position(|word| word.eq_ignore_ascii_case(NAME))?;
+    let behind = text.get(at + NAME.len()..)?;
+    let open = behind.iter().position(|b| !b.is_ascii_whitespace())?;
+    let inside = behind.get(open..)?.strip_prefix(b"(")?;
+    let close = inside.iter().position(|b| !b.is_ascii_whitespace())?;
+    inside.get(close..)?.strip_prefix(b")")?;
+    Some((at, at + NAME.len() + open + 1 + close + 1))
+}
+
+/// A SELECT with exactly this many rows and no warning.
+fn rows_statement(rows: u64) -> String {
+    match rows {
+        0 => "SELECT 1 FROM DUAL WHERE 0".to_owned(),
+        1 => "SELECT 1".to_owned(),
+        n => format!(
+            "SELECT 1 FROM JSON_TABLE(CONCAT('[',REPEAT('1,',{}),'1]'),'$[*]' COLUMNS(a INT PATH '$')) AS t",
+            n - 1
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{DigestScratch, LexMode, classify};
+
+    fn written(text: &str) -> Option<String> {
+        let mut scratch = DigestScratch::new(4096);
+        scratch.run(text.as_bytes(), LexMode::default());
+        let statement = classify::statement(&scratch, text.as_bytes());
+        let written = write_out(&statement, text.as_bytes(), 5)?;
+        String::from_utf8(written).ok()
+    }
+
+    #[test]
+    fn a_count_is_written_out_under_its_own_name() {
+        for (text, wanted) in [
+            (
+                "select Row_Count()",
+                Some("select CAST(5 AS SIGNED) AS `Row_Count()`"),
+            ),
+            (
+                "SELECT ROW_COUNT ( ) ;",
+                Some("SELECT CAST(5 AS SIGNED) AS `ROW_COUNT ( )` ;"),
+            ),
+            (
+                "SELECT ROW_COUNT() as n",
+                Some("SELECT CAST(5 AS SIGNED) as n"),
+            ),
+            (
+                "select row_count(), 1",
+                Some("select CAST(5 AS SIGNED) AS `row_count()`, 1"),
+            ),
+            (
+                "insert into t values (row_count())",
+                Some("insert into t values (CAST(5 AS SIGNED))"),
+            ),
+            ("set @a = row_count()", Some("set @a = CAST(5 AS SIGNED)")),
+            ("select row_count() + 1", None),
+            ("select 1, row_count()", None),
+            ("set @a = row_count(), @b = row_count()", None),
+        ] {
+            assert_eq!(written(text).as_deref(), wanted, "{text}");
+        }
+    }
+}

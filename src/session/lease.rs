@@ -1,0 +1,424 @@
+//! A session and its backend connection: getting one, bringing it to the session's state, leaving it to others. The session is
+//! told apart from its connection nowhere else. Never decides what state can be carried (`router::ties`, `backend::variables`).
+//!
+//! ```text
+//!  attached --nothing ties it, and somebody waits or it was idle for long: look, leave--> away
+//!  away --a command needs the backend: a connection, brought to the same state--> attached
+//! ```
+
+use super::Session;
+use super::diagnostics::FOUND_ROWS_MAX;
+use super::error::SessionError;
+use super::exchange::all_rows;
+use super::prepared::Prepared;
+use super::rooms::Rooms;
+use super::worker::Worker;
+use crate::analytics::SessionState as Doing;
+use crate::backend::connection::{ConnectionKey, ExchangeError, Known, ServerConnection};
+use crate::backend::login::{self as backend_login, Login};
+use crate::backend::pool::Grant;
+use crate::backend::variables::{Snapshot, Variables};
+use crate::config::PoolMode;
+use crate::protocol::auth::Secret;
+use crate::protocol::capability;
+use crate::protocol::command::Command;
+use crate::protocol::handshake::Attributes;
+use crate::protocol::relay::Expect;
+use crate::router::ties::{Reported, Tie};
+use std::sync::Arc;
+
+/// Names and values of all variables of a server.
+const VARIABLES_BYTES_MAX: usize = 1 << 20;
+
+/// Who a session is to the backend: what another login of it takes.
+pub(super) struct Person {
+    /// User name as the client wrote it.
+    pub user: Vec<u8>,
+    /// Connection attributes.
+    pub attributes: Attributes,
+    /// Proof of the password; `None` when we were shown none that can be repeated.
+    pub secret: Option<Secret>,
+    /// Connections of this login may be shared at all.
+    pub tie: Option<Tie>,
+}
+
+/// What a session was when it left its connection.
+#[derive(Clone)]
+pub(super) struct Away {
+    known: Known,
+    last_insert_id: u64,
+    grants: Option<u64>,
+}
+
+impl Session {
+    /// Makes sure that the session has a backend connection in its own state.
+    ///
+    /// # Errors
+    /// `Unattached` when there is none to be had now: the command fails, the session lives. Others end it.
+    pub(super) async fn attach(&mut self) -> Result<(), SessionError> {
+        if !self.backend.is_gone() {
+            return Ok(());
+        }
+        let Some(away) = self.away.clone() else {
+            return Err(SessionError::Internal("a session without a connection"));
+        };
+        self.observer.enters(&self.worker, Doing::Queued);
+        let found = self.find_connection(&away).await;
+        self.observer.enters(&self.worker, Doing::Running);
+        let (connection, is_other_server) = found?;
+        if is_other_server {
+            self.state.forget_env();
+        }
+        self.traces.moved();
+        self.hold(connection);
+        self.away = None;
+        Ok(())
+    }
+
+    /// The session has this connection from now on.
+    pub(super) fn hold(&mut self, connection: ServerConnection) {
+        self.backend = connection;
+        self.observer.set_backend(&self.backend);
+        self.worker.lot.enter(&self.seat);
+    }
+
+    async fn find_connection(
+        &mut self,
+        away: &Away,
+    ) -> Result<(ServerConnection, bool), SessionError> {
+        let worker = self.worker.clone();
+        let mut key = ConnectionKey::new(
+            self.backend.user_arc(),
+            self.backend.capabilities,
+            away.known.schema.is_none(),
+        );
+        key.grants_min = away.grants;
+        loop {
+            let acquired = worker.rooms.pool.acquire(&key.user, Some(&key), worker.id);
+            let grant = self.client.wait_for_pool(acquired).await?;
+            let mut connection = match grant.map_err(SessionError::unattached)? {
+                Grant::Connection(connection) if connection.is_quiet() => *connection,
+                Grant::Connection(_) => continue,
+                Grant::Slot(slot) => {
+                    let opened = self.open_another(&worker.rooms, away);
+                    let mut opened = opened.await.map_err(SessionError::unattached)?;
+                    opened.hold(slot);
+                    opened
+                }
+            };
+            let brought = bring(&mut connection, away, &worker.rooms);
+            match self.client.wait_for_backend(brought).await? {
+                Ok(is_other_server) => return Ok((connection, is_other_server)),
+                Err(ExchangeError::Refused { code, message }) => {
+                    let text = format!("{message} (Tidegate: the session could not be carried on)");
+                    return Err(SessionError::Unattached {
+                        code,
+                        sqlstate: *b"HY000",
+                        text,
+                    });
+                }
+                // It was idle for long and has been closed, perhaps: the next one.
+                Err(ExchangeError::Io(error)) => {
+                    tracing::debug!(%error, "a connection from the pool was broken");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// One more login of this session's client.
+    async fn open_another(
+        &self,
+        rooms: &Rooms,
+        away: &Away,
+    ) -> Result<ServerConnection, SessionError> {
+        let Some(secret) = self.person.secret.clone() else {
+            return Err(SessionError::Internal("a login that cannot be repeated"));
+        };
+        let grants = rooms.grant_epoch();
+        let login = Login {
+            user: &self.person.user,
+            secret,
+            schema: away.known.schema.as_deref().unwrap_or_default().as_bytes(),
+            capabilities: self.backend.capabilities,
+            collation: self.client.collation,
+            attributes: self.person.attributes.clone(),
+        };
+        let buffer_bytes = rooms.config.client.buffer_bytes;
+        let opened = backend_login::open(&rooms.target, &login, buffer_bytes);
+        let mut connection = self.client.wait_for_backend(opened).await??;
+        connection.grants = grants;
+        Ok(connection)
+    }
+
+    /// Why the session cannot leave its connection now; `None`: nothing ties it there.
+    pub(super) fn tie(&self) -> Option<Tie> {
+        let asks_count = || self.prepared.values().any(Prepared::asks_row_count);
+        let written = self.traces.row_count.is_some_and(|rows| rows > 0);
+        let found = self.traces.found_rows.unwrap_or_default();
+        let more = [
+            (!self.backend.reports, Tie::SessionMode),
+            (self.state.in_transaction(), Tie::Transaction),
+            (self.state.next_transaction_set, Tie::NextTransaction),
+            (self.is_unlogged, Tie::Unlogged),
+            (self.long_data > 0, Tie::LongData),
+            (written && asks_count(), Tie::RowCount),
+            (found > FOUND_ROWS_MAX, Tie::RowCount),
+            (self.observer.is_being_killed(), Tie::Kill),
+        ];
+        let found = more.into_iter().find(|(met, _)| *met).map(|(_, tie)| tie);
+        self.person.tie.or_else(|| self.ties.first()).or(found)
+    }
+
+    /// Gives the connection to others if nothing ties the session to it. Answers whether it did.
+    ///
+    /// # Errors
+    /// The connection broke while it was asked for its state: the session cannot go on.
+    pub(super) async fn leave(&mut self) -> Result<bool, SessionError> {
+        if self.backend.is_gone() || self.tie().is_some() {
+            return Ok(false);
+        }
+        if self.reports_are_late() {
+            self.ask_reports().await?;
+        }
+        let is_known = self.backend.known.is_some() && self.backend.last_insert_id.is_some();
+        if !is_known || !self.traces.are_known() {
+            self.look().await?;
+        }
+        let (Some(known), Some(last_insert_id)) =
+            (self.backend.known.clone(), self.backend.last_insert_id)
+        else {
+            return Ok(false);
+        };
+        if !self.place_prepared(&known) {
+            self.observer.set_tie(Some(Tie::PreparedBefore));
+            return Ok(false);
+        }
+        // Reports and looks may have shown a tie.
+        self.observer.set_backend_id(0);
+        if self.tie().is_some() {
+            self.observer.set_backend(&self.backend);
+            return Ok(false);
+        }
+        self.away = Some(Away {
+            known,
+            last_insert_id,
+            grants: self.backend.grants,
+        });
+        self.client.input.rest();
+        self.worker.lot.leave(&self.seat);
+        let gone = self.backend.gone();
+        let mut left = std::mem::replace(&mut self.backend, gone);
+        left.is_used = true;
+        left.login_ok.clear();
+        self.worker.rooms.pool.give_back(left, self.worker.id);
+        Ok(true)
+    }
+
+    /// Without DEPRECATE_EOF the end of rows reports nothing; what changed is told with the next OK.
+    fn reports_are_late(&self) -> bool {
+        self.backend.capabilities & capability::DEPRECATE_EOF == 0 && self.ended_by_eof
+    }
+
+    async fn ask_reports(&mut self) -> Result<(), SessionError> {
+        let (row_count, found_rows) = (self.traces.row_count, self.traces.found_rows);
+        let asked = self.backend.run(Command::Ping, &[], Expect::Simple);
+        match self.client.wait_for_backend(asked).await? {
+            Ok(summary) => {
+                let reported = Reported::of(&summary, crate::backend::variables::is_holding);
+                self.note_reported(reported);
+                if reported.state {
+                    // By whom, nobody knows any more.
+                    self.ties.until_reset(Tie::UnseenState);
+                }
+                self.ended_by_eof = false;
+                self.state.status = summary.status;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // A ping counts no rows.
+        (self.traces.row_count, self.traces.found_rows) = (row_count, found_rows);
+        self.traces.is_count_elsewhere = row_count.is_some();
+        if row_count.is_none() {
+            self.ties.until_reset(Tie::RowCount);
+        }
+        Ok(())
+    }
+
+    /// Asks the connection for everything that is to be carried.
+    async fn look(&mut self) -> Result<(), SessionError> {
+        let seen = look(&mut self.backend);
+        match self.client.wait_for_backend(seen).await? {
+            Ok(Some(snapshot)) => {
+                self.traces.found(snapshot.row_count, snapshot.found_rows);
+            }
+            Ok(None) | Err(ExchangeError::Refused { .. }) => {
+                self.traces.moved();
+                self.ties.until_reset(Tie::Variables);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The server has reported a change: what was known of the connection is not known any more.
+    pub(super) fn note_reported(&mut self, reported: Reported) {
+        if reported.any() {
+            self.backend.known = None;
+            self.changes += 1;
+        }
+    }
+}
+
+/// Reads the state of a connection and remembers it there. `None`: it cannot be carried.
+async fn look(connection: &mut ServerConnection) -> Result<Option<Snapshot>, ExchangeError> {
+    let Some(variables) = connection.variables.clone() else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let sql = variables.read_sql().as_bytes();
+    connection
+        .query(sql, |more| {
+            super::exchange::keep(&mut bytes, more, VARIABLES_BYTES_MAX)
+        })
+        .await?;
+    let rows = all_rows(&bytes, connection.capabilities);
+    let snapshot = rows
+        .and_then(|mut rows| rows.pop())
+        .and_then(|row| variables.snapshot(&row));
+    if let Some(snapshot) = &snapshot {
+        connection.known = Some(Known {
+            values: snapshot.values.clone(),
+            schema: snapshot.schema.clone(),
+            server: snapshot.server.clone(),
+        });
+        connection.last_insert_id = Some(snapshot.last_insert_id);
+    }
+    Ok(snapshot)
+}
+
+/// Gives a connection the state of a session. Answers whether it is on another server than before.
+async fn bring(
+    connection: &mut ServerConnection,
+    away: &Away,
+    rooms: &Rooms,
+) -> Result<bool, ExchangeError> {
+    arm(connection, rooms).await?;
+    if connection.known.is_none() || connection.last_insert_id.is_none() {
+        look(connection).await?;
+    }
+    let (Some(known), Some(variables)) = (connection.known.take(), connection.variables.clone())
+    else {
+        return Err(crate::protocol::ProtocolError::Unsupported("session state").into());
+    };
+    let mut sql = variables.difference(&known.values, &away.known.values);
+    if connection.last_insert_id != Some(away.last_insert_id) {
+        let comma = if sql.is_empty() { "" } else { "," };
+        sql = format!("{sql}{comma}last_insert_id={}", away.last_insert_id);
+    }
+    if !sql.is_empty() {
+        let sql = format!("SET {sql}");
+        connection.query(sql.as_bytes(), |_| Ok(())).await?;
+    }
+    if let Some(schema) = &away.known.schema
+        && known.schema != away.known.schema
+    {
+        connection.use_schema(schema.as_bytes()).await?;
+    }
+    let is_other_server = known.server != away.known.server;
+    connection.known = Some(Known {
+        values: away.known.values.clone(),
+        schema: away.known.schema.clone(),
+        server: known.server,
+    });
+    connection.last_insert_id = Some(away.last_insert_id);
+    Ok(is_other_server)
+}
+
+/// Makes the server report changes of state on a connection that is new or was reset.
+///
+/// # Errors
+/// The connection is of no more use.
+pub(super) async fn arm(
+    connection: &mut ServerConnection,
+    rooms: &Rooms,
+) -> Result<(), ExchangeError> {
+    if connection.reports || rooms.config.pool.mode == PoolMode::Session {
+        return Ok(());
+    }
+    if connection.capabilities & capability::SESSION_TRACK == 0 {
+        return Ok(());
+    }
+    let variables = variables_of(connection, rooms).await?;
+    connection.track(&variables).await
+}
+
+/// The variables of the connection's server that can be carried; asked once for each version.
+async fn variables_of(
+    connection: &mut ServerConnection,
+    rooms: &Rooms,
+) -> Result<Arc<Variables>, ExchangeError> {
+    if let Some((version, variables)) = rooms.variables.load().as_deref()
+        && *version == connection.facts.version
+    {
+        return Ok(variables.clone());
+    }
+    let mut bytes = Vec::new();
+    connection
+        .query(b"SHOW SESSION VARIABLES", |more| {
+            super::exchange::keep(&mut bytes, more, VARIABLES_BYTES_MAX)
+        })
+        .await?;
+    let rows = all_rows(&bytes, connection.capabilities).unwrap_or_default();
+    let names = rows.iter().filter_map(|row| row.first()?.as_deref());
+    let names = names.filter_map(|name| std::str::from_utf8(name).ok());
+    let variables = Arc::new(Variables::of(names));
+    let version = connection.facts.version.clone();
+    rooms
+        .variables
+        .store(Some(Arc::new((version, variables.clone()))));
+    Ok(variables)
+}
+
+impl Person {
+    /// Who logged in, and whether connections of this login may be shared.
+    pub fn new(
+        worker: &Worker,
+        user: &[u8],
+        attributes: &Attributes,
+        backend: &ServerConnection,
+    ) -> Self {
+        let rooms = &worker.rooms;
+        let pool = &rooms.config.pool;
+        let keeps = pool.mode == PoolMode::Session
+            || pool
+                .session_users
+                .iter()
+                .any(|name| name.as_bytes() == user);
+        let globals = rooms.defaults.present();
+        let repeats = backend.secret.is_some()
+            && backend.poolable
+            && globals.is_some_and(|globals| globals.init_connect.is_empty());
+        let tie = match (keeps, repeats) {
+            (true, _) => Some(Tie::SessionMode),
+            (false, false) => Some(Tie::Login),
+            (false, true) => None,
+        };
+        Self {
+            user: user.to_vec(),
+            attributes: attributes.clone(),
+            secret: backend.secret.clone(),
+            tie,
+        }
+    }
+
+    /// A session of the admin engine: it has one pipe.
+    pub fn of_admin() -> Self {
+        Self {
+            user: Vec::new(),
+            attributes: Vec::new(),
+            secret: None,
+            tie: Some(Tie::Admin),
+        }
+    }
+}

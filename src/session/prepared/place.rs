@@ -1,0 +1,317 @@
+//! Where a prepared statement of the session is: its id on the connection at hand, preparing it there again when it is not, and the
+//! commands that only name it. Statements stay prepared on a connection for the next session that prepares the same.
+
+use super::Prepared;
+use crate::backend::connection::{ExchangeError, Known};
+use crate::protocol::command::Command;
+use crate::protocol::packet::HEADER_BYTES;
+use crate::protocol::relay::Expect;
+use crate::router::ties::Tie;
+use crate::session::Session;
+use crate::session::error::SessionError;
+use crate::sql::Kind;
+use xxhash_rust::xxh3::Xxh3;
+
+impl Prepared {
+    /// What it is in all, types of its values included; known once the session left a connection.
+    fn full_key(&self) -> Option<u128> {
+        Some(self.key? ^ self.history.hash().rotate_left(1))
+    }
+
+    /// Whether its executions may ask ROW_COUNT().
+    pub fn asks_row_count(&self) -> bool {
+        self.statement
+            .as_ref()
+            .is_none_or(|s| s.hold.reads_row_count)
+    }
+}
+
+impl Session {
+    /// The id of a statement of the client on the session's connection; prepares it there if it is not.
+    ///
+    /// # Errors
+    /// `Unattached` with the server's error when it cannot be prepared any more.
+    pub(in crate::session) async fn place_statement(
+        &mut self,
+        id: u32,
+        alone: bool,
+    ) -> Result<u32, SessionError> {
+        self.attach().await?;
+        let serial = self.backend.serial;
+        let Some(prepared) = self.prepared.get_mut(&id) else {
+            return Err(SessionError::Internal("a statement that is not prepared"));
+        };
+        if !alone {
+            if prepared.on.0 == serial && self.backend.statements.has(prepared.on.1) {
+                return Ok(prepared.on.1);
+            }
+            if let Some(found) = prepared
+                .full_key()
+                .and_then(|key| self.backend.statements.find(key))
+            {
+                prepared.on = (serial, found);
+                return Ok(found);
+            }
+        }
+        let Some(text) = prepared.text.clone() else {
+            return Err(SessionError::Internal("a prepared statement was lost"));
+        };
+        let key = prepared.full_key().filter(|_| !alone);
+        let asked = self
+            .backend
+            .run(Command::StmtPrepare, &text, Expect::Prepare);
+        let done = match self.client.wait_for_backend(asked).await? {
+            Ok(summary) => summary.prepared,
+            Err(ExchangeError::Refused { code, message }) => {
+                return Err(SessionError::Unattached {
+                    code,
+                    sqlstate: *b"HY000",
+                    text: message,
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let done = done.ok_or(SessionError::Internal("an answer to a PREPARE of ours"))?;
+        self.enter_on_connection(done.statement_id, key).await?;
+        if let Some(prepared) = self.prepared.get_mut(&id) {
+            prepared.on = (serial, done.statement_id);
+        }
+        Ok(done.statement_id)
+    }
+
+    /// Remembers a statement that the client has prepared.
+    pub(in crate::session) async fn enter_prepared(
+        &mut self,
+        id: u32,
+        prepared: Prepared,
+    ) -> Result<(), SessionError> {
+        let (server_id, is_held) = (prepared.on.1, prepared.text.is_some());
+        self.prepared.insert(id, prepared);
+        self.enter_on_connection(server_id, None).await?;
+        if !is_held {
+            self.backend.statements.keep(server_id);
+        }
+        Ok(())
+    }
+
+    async fn enter_on_connection(
+        &mut self,
+        server_id: u32,
+        key: Option<u128>,
+    ) -> Result<(), SessionError> {
+        // Without a key nobody else finds it: ids and serial numbers are far from any hash.
+        let own = u128::from(self.backend.serial) << 32 | u128::from(server_id);
+        let most = self.worker.rooms.config.pool.prepared_max;
+        let statements = &mut self.backend.statements;
+        if let Some(old) = statements.prepared(server_id, key.unwrap_or(own), most) {
+            let id = old.to_le_bytes();
+            let closed = self.backend.send(Command::StmtClose, &id);
+            closed.await.map_err(SessionError::BackendIo)?;
+        }
+        Ok(())
+    }
+
+    /// The session is about to leave its connection in this state: its statements are named so that they can be found by others, and
+    /// on other connections. False: one was prepared in another state, or its text is not known.
+    pub(in crate::session) fn place_prepared(&mut self, known: &Known) -> bool {
+        if self.prepared.is_empty() {
+            return true;
+        }
+        let mut hash = Xxh3::new();
+        hash.update(&known.values.hash.to_le_bytes());
+        hash.update(known.schema.as_deref().unwrap_or("\0").as_bytes());
+        let env = hash.digest128();
+        let serial = self.backend.serial;
+        for prepared in self.prepared.values_mut() {
+            let Some(text) = &prepared.text else {
+                return false;
+            };
+            match prepared.env {
+                Some(then) if then == env => {}
+                None if prepared.changes == self.changes => {
+                    let mut hash = Xxh3::new();
+                    hash.update(&env.to_le_bytes());
+                    hash.update(text);
+                    let key = hash.digest128();
+                    (prepared.env, prepared.key) = (Some(env), Some(key));
+                }
+                _ => return false,
+            }
+            if prepared.history.is_mixed() {
+                return false;
+            }
+            // Its values may have got types since it was named.
+            if let Some(key) = prepared.full_key().filter(|_| prepared.on.0 == serial) {
+                self.backend.statements.rename(prepared.on.1, key);
+            }
+        }
+        true
+    }
+
+    /// COM_STMT_CLOSE: closed for good where it is; elsewhere it stays until it is the least recently used.
+    pub(in crate::session) async fn close_prepared(
+        &mut self,
+        length: usize,
+    ) -> Result<(), SessionError> {
+        let gone = self.statement_id().and_then(|id| {
+            self.ties.cursor_closed(id);
+            self.prepared.remove(&id)
+        });
+        let Some(gone) = gone else {
+            // As on the server: no answer, and nothing happens.
+            self.client.input.consume(HEADER_BYTES + length);
+            return Ok(());
+        };
+        if gone.long_data {
+            self.long_data = self.long_data.saturating_sub(1);
+        }
+        let held = gone.text.as_ref().map_or(0, |text| text.len());
+        self.prepared_bytes = self.prepared_bytes.saturating_sub(held);
+        let is_here = !self.backend.is_gone()
+            && gone.on.0 == self.backend.serial
+            && self.backend.statements.has(gone.on.1)
+            && !self.prepared.values().any(|other| other.on == gone.on);
+        if !is_here {
+            self.client.input.consume(HEADER_BYTES + length);
+            return Ok(());
+        }
+        self.backend.statements.closed(gone.on.1);
+        self.rename_statement(gone.on.1);
+        self.forward(length).await
+    }
+
+    /// COM_STMT_SEND_LONG_DATA, COM_STMT_RESET and COM_STMT_FETCH: relayed under the statement's id on this connection.
+    pub(in crate::session) async fn relay_prepared_command(
+        &mut self,
+        command: Command,
+        length: usize,
+    ) -> Result<(), SessionError> {
+        let known = self
+            .statement_id()
+            .filter(|id| self.prepared.contains_key(id));
+        let Some(id) = known else {
+            return match command {
+                Command::StmtFetch => {
+                    self.answer_unknown_prepared(length, "mysqld_stmt_fetch")
+                        .await
+                }
+                Command::StmtReset => {
+                    self.answer_unknown_prepared(length, "mysqld_stmt_reset")
+                        .await
+                }
+                _ => {
+                    self.client.input.consume(HEADER_BYTES + length);
+                    Ok(())
+                }
+            };
+        };
+        self.note_long_data(id, command).await?;
+        let server_id = self.place_statement(id, false).await?;
+        self.rename_statement(server_id);
+        let summary = self.relay_command(command, length).await?;
+        let is_over = summary.is_some_and(|s| {
+            command == Command::StmtReset || s.status & crate::protocol::status::LAST_ROW_SENT != 0
+        });
+        if is_over {
+            self.ties.cursor_closed(id);
+        }
+        Ok(())
+    }
+
+    /// Long data waits at the server for the statement, or no more. A statement that takes some is nobody else's meanwhile.
+    pub(in crate::session) async fn note_long_data(
+        &mut self,
+        id: u32,
+        command: Command,
+    ) -> Result<(), SessionError> {
+        let sends = command == Command::StmtSendLongData;
+        let Some(prepared) = self.prepared.get_mut(&id) else {
+            return Ok(());
+        };
+        let (had, on) = (prepared.long_data, prepared.on);
+        if command == Command::StmtFetch || had == sends {
+            return Ok(());
+        }
+        prepared.long_data = sends;
+        match sends {
+            false => self.long_data = self.long_data.saturating_sub(1),
+            true => {
+                self.long_data += 1;
+                let shares = |(other, p): (&u32, &Prepared)| *other != id && p.on == on;
+                if self.prepared.iter().any(shares) {
+                    self.place_statement(id, true).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A cursor is open for the statement, or the execution has closed the one that was.
+    pub(in crate::session) fn note_cursor(&mut self, id: u32, has_cursor: bool) {
+        match has_cursor {
+            true => self.ties.cursor_opened(id),
+            false => self.ties.cursor_closed(id),
+        }
+    }
+
+    /// Writes another statement id into the command at the front of the buffer.
+    pub(in crate::session) fn rename_statement(&mut self, server_id: u32) {
+        let place = HEADER_BYTES + 1..HEADER_BYTES + 5;
+        if let Some(place) = self.client.input.peek_mut().get_mut(place) {
+            place.copy_from_slice(&server_id.to_le_bytes());
+        }
+    }
+
+    /// A statement that the client has not prepared: the server's own words. (Its ids on the connection may be somebody else's.)
+    pub(in crate::session) async fn answer_unknown_prepared(
+        &mut self,
+        length: usize,
+        function: &str,
+    ) -> Result<(), SessionError> {
+        let id = self.statement_id().unwrap_or_default();
+        self.client.input.consume(HEADER_BYTES + length);
+        let text = format!("Unknown prepared statement handler ({id}) given to {function}");
+        let told = self.client.send_error(1243, b"HY000", &text).await;
+        told.map_err(SessionError::ClientIo)
+    }
+
+    /// Before a statement that may show the variables of the trackers: they are made the client's own. Answers whether the server
+    /// is to report again after it.
+    pub(in crate::session) async fn show_trackers(
+        &mut self,
+        statement: Option<&crate::sql::Statement>,
+    ) -> Result<bool, SessionError> {
+        let Some(statement) = statement else {
+            return Ok(false);
+        };
+        let hold = &statement.hold;
+        if !(hold.names_trackers || hold.shows_trackers) || !self.backend.reports {
+            return Ok(false);
+        }
+        let asked = self.backend.untrack();
+        self.client.wait_for_backend(asked).await??;
+        self.traces.moved();
+        let only_reads =
+            matches!(statement.kind, Kind::Show | Kind::Select) && !hold.names_trackers;
+        if !only_reads {
+            self.ties.until_reset(Tie::SessionTrack);
+        }
+        Ok(only_reads)
+    }
+
+    /// The server reports again.
+    pub(in crate::session) async fn track_again(
+        &mut self,
+        again: bool,
+    ) -> Result<(), SessionError> {
+        if !again {
+            return Ok(());
+        }
+        let rooms = self.worker.rooms.clone();
+        let armed = crate::session::lease::arm(&mut self.backend, &rooms);
+        self.client.wait_for_backend(armed).await??;
+        // What the SET of ours left behind is not what the client's statement did; its rows are known.
+        self.traces.moved();
+        Ok(())
+    }
+}
