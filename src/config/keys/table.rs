@@ -135,7 +135,7 @@ pub static KEYS: &[Key] = &[
         "listen.socket",
         Field::Path(|c| &mut c.listen.socket),
         "",
-        "Unix socket for applications of this machine. A file of an earlier run is replaced; it goes at the end. Empty: none.",
+        "Unix socket for applications of this machine, without TLS, as secure as with it. A file of an earlier run is replaced; it goes at the end. Empty: none.",
     ),
     key(
         "listen.proxy_protocol_networks",
@@ -231,7 +231,7 @@ pub static KEYS: &[Key] = &[
         "tls.client_cert_required",
         Field::Flag(|c| &mut c.tls.client_cert_required),
         "",
-        "Clients without a certificate are refused.",
+        "Clients without a certificate are refused; those of listen.socket are on this machine and show none.",
     ),
     key(
         "login.handshake_ms_max",
