@@ -17,7 +17,7 @@ mod shrink;
 mod stage;
 mod variables;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::process;
 use crowd::{CLIENTS, Difference, POOL_CONNECTIONS, Rig, difference};
@@ -31,6 +31,8 @@ const DIFFERENCES_MAX: usize = 4;
 const LOOSE_SHARE: u64 = 200;
 /// Copies of a program that is being shrunk, among others of its crowd.
 const COPIES: usize = 12;
+/// Crowds at the server itself in which a program must give its answers before they are held against the proxy.
+const CONTROLS: usize = 8;
 const SHRINK_QUESTIONS_MAX: usize = 120;
 
 #[test]
@@ -60,20 +62,16 @@ fn run(seed: u64, count: u64) {
         "sessions: seed {seed}, {count} programs from {first}, {CLIENTS} clients, {POOL_CONNECTIONS} connections, {} variables",
         rig.variables.len()
     );
-    let (start, mut steps, mut said, mut loose) = (Instant::now(), 0, 0, 0);
+    let mut tally = Tally::default();
     let mut found = Vec::new();
     for batch in (first..first + count).step_by(CLIENTS) {
         let numbers = batch..(batch + CLIENTS as u64).min(first + count);
         let programs: Vec<Program> = numbers
             .map(|number| generate::program(seed, number, &rig.variables))
             .collect();
-        steps += programs
-            .iter()
-            .map(|program| program.steps.len())
-            .sum::<usize>();
         for (at, difference) in rig.compare(&programs) {
-            if !is_fixed(&mut rig, &difference.program) {
-                loose += 1;
+            if !is_fixed(&mut rig, &difference.program, &programs) {
+                tally.loose += 1;
                 continue;
             }
             println!(
@@ -82,16 +80,7 @@ fn run(seed: u64, count: u64) {
             );
             found.push((batch + at as u64, difference, programs.clone()));
         }
-        let done = batch + programs.len() as u64 - first;
-        if done / 1_000 > said {
-            said = done / 1_000;
-            println!(
-                "sessions: {done} programs, {steps} steps, {:?}, directly {:?}, proxied {:?}",
-                start.elapsed(),
-                rig.spent[0],
-                rig.spent[1]
-            );
-        }
+        tally.add(&programs, &rig);
         if found.len() >= DIFFERENCES_MAX {
             break;
         }
@@ -99,37 +88,83 @@ fn run(seed: u64, count: u64) {
     let log = rig.gate.log();
     assert!(!log.contains("panicked"), "{log}");
     assert!(
-        loose <= 2 + count / LOOSE_SHARE,
-        "{loose} programs of {count} have no fixed answers at the server itself"
+        tally.loose <= 2 + count / LOOSE_SHARE,
+        "{} programs of {count} have no fixed answers at the server itself",
+        tally.loose
     );
+    tally.tell(&rig);
     if found.is_empty() {
-        println!(
-            "sessions: {count} programs, {steps} steps, no difference ({loose} without fixed answers), {:?}",
-            start.elapsed()
-        );
+        println!("sessions: no difference in {count} programs of seed {seed}");
         return rig.gate.stop();
     }
     let told: Vec<String> = found
         .iter()
         .map(|(number, difference, crowd)| {
-            format!(
-                "program {number} of seed {seed}: {}",
-                explained(&mut rig, difference, crowd)
-            )
+            let told = explained(&mut rig, difference, crowd);
+            format!("program {number} of seed {seed}: {told}")
         })
         .collect();
-    panic!(
-        "{} programs of seed {seed} differ\n\n{}",
-        found.len(),
-        told.join("\n\n")
-    );
+    panic!("{} programs differ\n\n{}", told.len(), told.join("\n\n"));
+}
+
+/// How far a run is.
+struct Tally {
+    start: Instant,
+    programs: usize,
+    steps: usize,
+    /// Programs without fixed answers.
+    loose: u64,
+    /// Thousands of programs that were told of.
+    told: usize,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            start: Instant::now(),
+            programs: 0,
+            steps: 0,
+            loose: 0,
+            told: 0,
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, programs: &[Program], rig: &Rig) {
+        self.programs += programs.len();
+        self.steps += programs
+            .iter()
+            .map(|program| program.steps.len())
+            .sum::<usize>();
+        if self.programs / 1_000 > self.told {
+            self.told = self.programs / 1_000;
+            self.tell(rig);
+        }
+    }
+
+    fn tell(&self, rig: &Rig) {
+        let seconds = |time: Duration| time.as_secs();
+        println!(
+            "sessions: {} programs, {} steps, {} without fixed answers; {} s, directly {} s, proxied {} s; processor: server {} s, proxy {} s, clients {} s",
+            self.programs,
+            self.steps,
+            self.loose,
+            seconds(self.start.elapsed()),
+            seconds(rig.spent[0]),
+            seconds(rig.spent[1]),
+            seconds(process::cpu_time(rig.server.id())),
+            seconds(process::cpu_time(rig.gate.id())),
+            seconds(process::cpu_time(std::process::id())),
+        );
+    }
 }
 
 /// A difference, shrunk.
 fn explained(rig: &mut Rig, found: &Difference, crowd: &[Program]) -> String {
     let mut last = None;
     let mut again = |candidate: &Program| {
-        let seen = seen_again(rig, candidate, crowd).filter(|_| is_fixed(rig, candidate));
+        let seen = seen_again(rig, candidate, crowd).filter(|_| is_fixed_alone(rig, candidate));
         let is_seen = seen.is_some();
         last = seen.or(last.take());
         is_seen
@@ -142,18 +177,33 @@ fn explained(rig: &mut Rig, found: &Difference, crowd: &[Program]) -> String {
     last.map_or_else(|| format!("{short}"), |last| format!("{last}"))
 }
 
-/// Whether a program gives the same answers twice at the server itself.
-fn is_fixed(rig: &mut Rig, program: &Program) -> bool {
+/// Whether a program gives the same answers twice at the server itself, alone and in crowds.
+fn is_fixed(rig: &mut Rig, program: &Program, others: &[Program]) -> bool {
+    is_fixed_alone(rig, program)
+        && !(0..CONTROLS).any(|_| {
+            let programs = copies(rig, program, others);
+            rig.is_loose(&programs, COPIES)
+        })
+}
+
+fn is_fixed_alone(rig: &mut Rig, program: &Program) -> bool {
     let program = std::slice::from_ref(program);
     let (mut one, mut other) = (rig.directly(program), rig.directly(program));
     difference(&program[0], one.remove(0), other.remove(0)).is_none()
 }
 
+/// Copies of the program, then others: each time another part of them.
+fn copies(rig: &mut Rig, program: &Program, others: &[Program]) -> Vec<Program> {
+    rig.crowds += 1;
+    let mut programs = vec![program.clone(); COPIES];
+    let others = others.iter().cycle().skip(rig.crowds * 11);
+    programs.extend(others.take(CLIENTS - COPIES).cloned());
+    programs
+}
+
 /// Copies of the program in a crowd of its old neighbours: the difference of one of the copies.
 fn seen_again(rig: &mut Rig, candidate: &Program, crowd: &[Program]) -> Option<Difference> {
-    let others = crowd.iter().cycle().take(CLIENTS - COPIES).cloned();
-    let mut programs = vec![candidate.clone(); COPIES];
-    programs.extend(others);
+    let programs = copies(rig, candidate, crowd);
     let mut found = rig.compare(&programs).into_iter();
     found
         .find(|(at, _)| *at < COPIES)
@@ -167,7 +217,7 @@ fn the_kept_programs_give_the_same_answers() {
     let mut rig = Rig::new();
     for (name, program) in &kept {
         assert!(
-            is_fixed(&mut rig, program),
+            is_fixed_alone(&mut rig, program),
             "{name}: give this program fixed answers\n{program}"
         );
     }
@@ -238,7 +288,7 @@ fn a_difference_is_found_and_shrunk() {
     assert_eq!(told.matches("\nquery ").count(), 1, "{told}");
     // What two sessions at the server tell apart is not held against the proxy.
     crowd[3].steps = vec![Step::Query("SELECT CONNECTION_ID()".to_owned())];
-    assert!(!is_fixed(&mut rig, &crowd[3]));
+    assert!(!is_fixed_alone(&mut rig, &crowd[3]));
     rig.gate.stop();
 }
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::client::{Answer, End};
 use super::play::{Crowd, Place, play};
 use super::program::Program;
-use super::stage::{self, Hand};
+use super::stage::{self, Hand, Touched};
 use super::variables::{self, Variable};
 use crate::support::{MySql, Tidegate};
 
 /// Clients at once.
 pub(super) const CLIENTS: usize = 30;
 /// Connections of the proxy's pool, for all of them together.
-pub(super) const POOL_CONNECTIONS: usize = 40;
+pub(super) const POOL_CONNECTIONS: usize = 3;
 /// Programs that run at once directly: nothing is shared there, more only crowd the processor.
 const DIRECT_AT_ONCE: usize = 4;
 /// The longest that one answer may take at the server, and through the proxy, where in a full pool it includes the programs that
@@ -26,8 +26,10 @@ pub(super) struct Rig {
     pub gate: Tidegate,
     pub variables: Vec<Variable>,
     hands: Vec<Hand>,
-    /// Whose tables the last program may have changed.
-    changed: Vec<bool>,
+    /// What the last program in each place may have changed.
+    touched: Vec<Touched>,
+    /// Crowds that were put together around one program.
+    pub crowds: usize,
     /// Time in plays directly and proxied.
     pub spent: [Duration; 2],
 }
@@ -67,7 +69,8 @@ impl Rig {
             gate,
             variables,
             hands,
-            changed: vec![false; CLIENTS],
+            touched: vec![Touched::ALL; CLIENTS],
+            crowds: 0,
             spent: [Duration::ZERO; 2],
         }
     }
@@ -97,42 +100,47 @@ impl Rig {
 
     fn proxied(&mut self, programs: &[Program]) -> Vec<Vec<Answer>> {
         let start = Instant::now();
-        let port = self.gate.app_port;
-        let crowd = Crowd::default();
-        // Programs with KILL run one at a time: each needs two connections, and two that hold one would wait for each other.
-        let killers = Mutex::new(());
-        let answers = self.all(programs, CLIENTS, |place, program| {
-            let _turn = program.kills().then(|| killers.lock());
-            play(place_of(port, &stage::schema(place), Some(&crowd)), program)
-        });
+        let answers = self.crowded(self.gate.app_port, programs);
         self.spent[1] += start.elapsed();
         answers
     }
 
-    /// Restores each program's schemas, plays it in its place, and waits until nothing of it is left.
+    /// The control: whether the first `count` programs, the same one, give other answers than alone in such a crowd at the server
+    /// itself. Some things there depend on what else it does (on its caches of tables and triggers, for one).
+    pub(super) fn is_loose(&mut self, programs: &[Program], count: usize) -> bool {
+        let alone = self.directly(&programs[..count]);
+        let crowded = self.crowded(self.server.port, programs);
+        let mut pairs = alone.iter().zip(&crowded);
+        pairs.any(|(alone, crowded)| alone != crowded)
+    }
+
+    /// All at once.
+    fn crowded(&mut self, port: u16, programs: &[Program]) -> Vec<Vec<Answer>> {
+        let crowd = Crowd::default();
+        // Programs with KILL run one at a time: each needs two connections, and two that hold one would wait for each other.
+        let killers = Mutex::new(());
+        self.all(programs, CLIENTS, |place, program| {
+            let _turn = program.kills().then(|| killers.lock());
+            play(place_of(port, &stage::schema(place), Some(&crowd)), program)
+        })
+    }
+
+    /// Restores every program's schemas, then plays them, and waits until nothing of them is left.
     fn all(
         &mut self,
         programs: &[Program],
         at_once: usize,
         player: impl Fn(usize, &Program) -> Vec<Answer> + Sync,
     ) -> Vec<Vec<Answer>> {
+        self.restore(programs);
         let mut answers: Vec<Vec<Answer>> = programs.iter().map(|_| Vec::new()).collect();
-        let mut work: Vec<_> = programs
-            .iter()
-            .zip(&mut self.hands)
-            .zip(&mut self.changed)
-            .zip(&mut answers)
-            .enumerate()
-            .collect();
+        let mut work: Vec<_> = programs.iter().zip(&mut answers).enumerate().collect();
         let share = work.len().div_ceil(at_once).max(1);
         let player = &player;
         std::thread::scope(|scope| {
             for part in work.chunks_mut(share) {
                 scope.spawn(move || {
-                    for (place, (((program, hand), changed), answers)) in part {
-                        let changes = stage::changes_tables(program);
-                        hand.restore(&stage::schema(*place), **changed);
-                        **changed = changes;
+                    for (place, (program, answers)) in part {
                         **answers = player(*place, program);
                     }
                 });
@@ -140,6 +148,24 @@ impl Rig {
         });
         self.hands[0].quiesce();
         answers
+    }
+
+    /// Takes back what was done in the places of these programs, and notes what they may do.
+    fn restore(&mut self, programs: &[Program]) {
+        let touched: Vec<Touched> = programs.iter().map(Touched::by).collect();
+        let hands = self.hands.iter_mut().zip(&mut self.touched).enumerate();
+        let mut work: Vec<_> = hands.zip(touched).collect();
+        let share = work.len().div_ceil(DIRECT_AT_ONCE).max(1);
+        std::thread::scope(|scope| {
+            for part in work.chunks_mut(share) {
+                scope.spawn(move || {
+                    for ((place, (hand, touched)), next) in part {
+                        hand.restore(&stage::schema(*place), **touched);
+                        **touched = *next;
+                    }
+                });
+            }
+        });
     }
 }
 

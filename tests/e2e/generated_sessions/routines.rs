@@ -30,5 +30,6 @@ pub(super) const ALL: &[&str] = &[
     "CREATE FUNCTION f_setting() RETURNS INT DETERMINISTIC BEGIN SET SESSION div_precision_increment = 9; RETURN 1; END",
     "CREATE FUNCTION f_temporary() RETURNS INT BEGIN CREATE TEMPORARY TABLE IF NOT EXISTS tf (a INT); RETURN 1; END",
     "CREATE FUNCTION f_pure(n INT) RETURNS INT DETERMINISTIC NO SQL RETURN n * 3",
-    "CREATE VIEW v AS SELECT id, v, f_pure(v) AS tripled FROM t",
+    // Without a function: DDL on triggers anywhere makes the server prepare again what uses one, and learn the types of parameters anew.
+    "CREATE VIEW v AS SELECT id, v, v * 3 AS tripled FROM t",
 ];

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, End, Expect};
 use super::play::PASSWORD;
-use super::program::{Identity, Program, Step};
+use super::program::{Identity, Program};
 use crate::support::MySql;
 
 /// Users of the programs: ordinary ones, with all rights on the clients' schemas and no other.
@@ -111,15 +111,23 @@ impl Hand {
         ));
     }
 
-    /// Before a play: the rows, and where the program to come or the one before changes tables, these too.
-    pub(super) fn restore(&mut self, schema: &str, tables_too: bool) {
-        if tables_too {
+    /// Takes back what the program before may have changed.
+    pub(super) fn restore(&mut self, schema: &str, touched: Touched) {
+        if touched.tables {
             self.run(&format!("USE {schema}b; {DROPS}; USE {schema}; {DROPS}"));
             self.build_tables(schema);
         }
-        self.run(&format!(
-            "USE {schema}b; {ROWS}; {OTHER_ROWS}; USE {schema}; {ROWS}; COMMIT"
-        ));
+        let other = touched.other || touched.tables;
+        for (name, wanted) in [
+            (format!("{schema}b"), other),
+            (schema.to_owned(), touched.rows || touched.tables),
+        ] {
+            if wanted {
+                let changes = if name == schema { "" } else { OTHER_ROWS };
+                let ids = if touched.ids { IDS } else { "" };
+                self.run(&format!("USE {name}; BEGIN; {ROWS}{changes}; COMMIT{ids}"));
+            }
+        }
     }
 
     /// Waits until nothing of earlier sessions is left that a new one could see: a server ends a session some time after it
@@ -168,29 +176,59 @@ impl Hand {
     }
 }
 
-/// Whether a program may change tables so that new rows are not enough afterwards.
-pub(super) fn changes_tables(program: &Program) -> bool {
-    let sql = |step: &Step| match step {
-        Step::Query(sql) | Step::Attributed(_, sql) | Step::Prepare(_, sql) => sql
-            .to_uppercase()
-            .replace("DROP TEMPORARY", "")
-            .replace("DROP PREPARE", ""),
-        _ => String::new(),
+/// What of its schemas a program may have changed. Told by words of its text: too much costs time, too little would show as programs
+/// without fixed answers.
+#[derive(Clone, Copy)]
+pub(super) struct Touched {
+    /// The tables themselves.
+    tables: bool,
+    /// Rows in the client's schema.
+    rows: bool,
+    /// Rows in its other schema.
+    other: bool,
+    /// The next id of table a.
+    ids: bool,
+}
+
+impl Touched {
+    /// As after the schemas were built.
+    pub(super) const ALL: Touched = Touched {
+        tables: false,
+        rows: true,
+        other: true,
+        ids: true,
     };
-    let words = [
-        "CREATE TABLE",
-        "CREATE VIEW",
-        "ALTER ",
-        "DROP ",
-        "TRUNCATE",
-        "RENAME",
-        "CREATE INDEX",
-        "CALL P_DDL",
-    ];
-    let texts = program.steps.iter().map(sql);
-    texts
-        .into_iter()
-        .any(|text| words.iter().any(|word| text.contains(word)))
+
+    pub(super) fn by(program: &Program) -> Touched {
+        let text = program.to_string().to_uppercase();
+        let text = text
+            .replace("DROP TEMPORARY", "")
+            .replace("DROP PREPARE", "");
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        Touched {
+            tables: has(&[
+                "CREATE TABLE",
+                "CREATE VIEW",
+                "ALTER ",
+                "DROP ",
+                "TRUNCATE",
+                "RENAME",
+                "INDEX",
+                "P_DDL",
+            ]),
+            rows: has(&[
+                "INSERT",
+                "UPDATE",
+                "DELETE",
+                "REPLACE",
+                "CALL ",
+                "F_",
+                "LOAD DATA",
+            ]),
+            other: has(&["{S}B"]),
+            ids: has(&["INTO A ", "P_INSERT", "F_INCREMENT", "TABLE A"]),
+        }
+    }
 }
 
 const TABLES: &str = "CREATE TABLE t (id INT PRIMARY KEY, v INT, s VARCHAR(40), d DECIMAL(10,2), KEY v (v)); \
@@ -204,8 +242,9 @@ const TRIGGERS: &str = "CREATE TRIGGER t_i BEFORE INSERT ON t FOR EACH ROW SET @
      CREATE TRIGGER g_i BEFORE INSERT ON g FOR EACH ROW SET @trig = NEW.s; \
      CREATE TRIGGER g_u AFTER UPDATE ON g FOR EACH ROW INSERT INTO l VALUES (NEW.id, CONCAT(OLD.s, '>', NEW.s))";
 const DROPS: &str = "DROP VIEW IF EXISTS nv; DROP TABLE IF EXISTS t, a, g, l, w, n1, n2, n3";
-const ROWS: &str = "DELETE FROM t; DELETE FROM a; DELETE FROM g; DELETE FROM w; ALTER TABLE a AUTO_INCREMENT = 4; \
+const ROWS: &str = "DELETE FROM t; DELETE FROM a; DELETE FROM g; DELETE FROM w; \
      INSERT INTO t VALUES (1, 10, 'one', 1.5), (2, 20, 'two', 2.25), (3, 30, 'three', NULL), (4, NULL, 'vier', 0), \
      (5, 50, _utf8mb4 X'66C3BC6E66', 5.55), (6, 60, 'six ', -6); \
      INSERT INTO a VALUES (1, 100, 'a'), (2, 200, 'b'), (3, 300, 'c'); INSERT INTO g VALUES (1, 'x'), (2, 'y'); DELETE FROM l";
-const OTHER_ROWS: &str = "UPDATE t SET s = CONCAT('other ', s), v = v + 1";
+const IDS: &str = "; ALTER TABLE a AUTO_INCREMENT = 4";
+const OTHER_ROWS: &str = "; UPDATE t SET s = CONCAT('other ', s), v = v + 1";

@@ -137,6 +137,8 @@ const VALUES: &[(&str, &[&str])] = &[
     ("default_week_format", &["0", "3", "7"]),
     ("updatable_views_with_limit", &["YES", "NO"]),
     ("select_into_buffer_size", &["131072"]),
+    // What its warning says depends on the sessions beside.
+    ("enable_cascade_triggers", &[]),
     ("debug_sync", &[]),
     ("pseudo_thread_id", &[]),
 ];

@@ -75,95 +75,174 @@ pub(super) fn names(dice: &mut Dice, _: &[Variable]) -> Vec<Step> {
     steps
 }
 
+/// Settings, each with statements that show it.
+const EFFECTS: &[&[&str]] = &[
+    &[
+        "SET sql_mode = 'ANSI_QUOTES'",
+        "SELECT \"id\" FROM t WHERE id = 1",
+        "INSERT INTO \"l\" VALUES (1, \"s\")",
+    ],
+    &[
+        "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
+        "SELECT 'a\\', 'b'",
+        "SELECT '\\\\'",
+    ],
+    &[
+        "SET sql_mode = ''",
+        "INSERT INTO w VALUES (1, 'abcdef', 999, 'x', '2024-02-31', '{}', 'b')",
+        "SHOW WARNINGS",
+        "SELECT * FROM w",
+    ],
+    &[
+        "SET sql_mode = 'PIPES_AS_CONCAT'",
+        "SELECT 'a' || 'b'",
+        "SELECT 1 || 0",
+    ],
+    &[
+        "SET time_zone = '+05:00'",
+        "SELECT FROM_UNIXTIME(0)",
+        "SET timestamp = 1700000000",
+        "SELECT NOW(), UTC_TIMESTAMP(), SYSDATE() > NOW()",
+    ],
+    &[
+        "SET sql_select_limit = 2",
+        "SELECT id FROM t",
+        "SELECT FOUND_ROWS()",
+        "SET sql_select_limit = DEFAULT",
+        "SELECT id FROM t",
+    ],
+    &[
+        "SET lc_time_names = 'de_DE'",
+        "SELECT DATE_FORMAT('2024-03-05', '%M %W %b')",
+    ],
+    &[
+        "SET div_precision_increment = 8",
+        "SELECT 1/7, AVG(v) FROM t",
+    ],
+    &[
+        "SET group_concat_max_len = 5",
+        "SELECT GROUP_CONCAT(s ORDER BY id) FROM t",
+        "SHOW WARNINGS",
+    ],
+    &[
+        "SET rand_seed1 = 5, rand_seed2 = 9",
+        "SELECT RAND()",
+        "SELECT RAND()",
+    ],
+    &[
+        "SET insert_id = 500",
+        "INSERT INTO a (k) VALUES (5000)",
+        "INSERT INTO a (k) VALUES (5001)",
+        "SELECT LAST_INSERT_ID(), MAX(id) FROM a",
+    ],
+    &[
+        "SET sql_auto_is_null = 1",
+        "INSERT INTO a (k) VALUES (6000)",
+        "SELECT id FROM a WHERE id IS NULL",
+        "SELECT id FROM a WHERE id IS NULL",
+    ],
+    &[
+        "SET sql_safe_updates = 1",
+        "UPDATE t SET v = 1",
+        "DELETE FROM t WHERE s = 'one'",
+    ],
+    &[
+        "SET last_insert_id = 77",
+        "SELECT LAST_INSERT_ID()",
+        "SELECT @@identity, @@last_insert_id",
+    ],
+    &[
+        "SET timestamp = 1000000000",
+        "SELECT UNIX_TIMESTAMP()",
+        "SELECT CURDATE(), CURTIME(3)",
+    ],
+    &[
+        "SET sql_big_result = 1",
+        "SET foreign_key_checks = 0",
+        "SELECT @@foreign_key_checks",
+    ],
+    &[
+        "SET completion_type = CHAIN",
+        "COMMIT",
+        "INSERT INTO l VALUES (1, 'chained')",
+        "ROLLBACK",
+        "SELECT COUNT(*) FROM l",
+    ],
+    &[
+        "SET max_join_size = 1",
+        "SELECT COUNT(*) FROM t JOIN a",
+        "SET sql_big_selects = 1",
+        "SELECT COUNT(*) FROM t JOIN a",
+    ],
+    &[
+        "SET lc_messages = 'de_DE'",
+        "SELECT * FROM nonsense",
+        "SELECT 1/0",
+        "SHOW WARNINGS",
+    ],
+    &[
+        "SET session_track_state_change = ON",
+        "SET @a = 1",
+        "SELECT GET_LOCK('{s}_a', 0)",
+        "USE {s}b",
+        "CREATE TEMPORARY TABLE ts (a INT)",
+    ],
+    &[
+        "SET session_track_transaction_info = 'CHARACTERISTICS'",
+        "START TRANSACTION READ ONLY",
+        "SELECT COUNT(*) FROM t",
+        "COMMIT",
+        "SET TRANSACTION READ ONLY",
+        "SELECT 1",
+    ],
+    &[
+        "SET session_track_gtids = OWN_GTID",
+        "INSERT INTO l VALUES (1, 'g')",
+        "SELECT 1",
+    ],
+    &[
+        "SET session_track_system_variables = '*'",
+        "SET div_precision_increment = 7",
+        "SET NAMES latin1",
+        "SET @@session_track_system_variables = ''",
+        "SET time_zone = '+01:00'",
+    ],
+    &["SET default_week_format = 3", "SELECT WEEK('2024-12-30')"],
+    &[
+        "SET block_encryption_mode = 'aes-256-ecb'",
+        "SELECT HEX(AES_ENCRYPT('text', 'key'))",
+    ],
+    &[
+        "SET default_tmp_storage_engine = MEMORY",
+        "CREATE TEMPORARY TABLE te (a INT)",
+        "SHOW CREATE TABLE te",
+    ],
+    &[
+        "SET explicit_defaults_for_timestamp = 0",
+        "SET max_sp_recursion_depth = 5",
+        "SELECT @@max_sp_recursion_depth",
+    ],
+    &[
+        "SET autocommit = 0",
+        "INSERT INTO l VALUES (1, 'a')",
+        "SET autocommit = 1",
+        "ROLLBACK",
+        "SELECT COUNT(*) FROM l",
+    ],
+    &[
+        "SET character_set_results = NULL",
+        "SELECT s FROM t WHERE id = 5",
+        "SELECT _latin1 X'FC' AS a",
+    ],
+    &[
+        "SET collation_connection = latin1_german2_ci",
+        "SELECT 'ß' = 'ss', COLLATION('x')",
+    ],
+];
+
 /// Settings that other statements show.
 pub(super) fn with_effect(dice: &mut Dice, _: &[Variable]) -> Vec<Step> {
-    let pair: &[&str] = match dice.below(16) {
-        0 => &[
-            "SET sql_mode = 'ANSI_QUOTES'",
-            "SELECT \"id\" FROM t WHERE id = 1",
-            "INSERT INTO \"l\" VALUES (1, \"s\")",
-        ],
-        1 => &[
-            "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
-            "SELECT 'a\\', 'b'",
-            "SELECT '\\\\'",
-        ],
-        2 => &[
-            "SET sql_mode = ''",
-            "INSERT INTO w VALUES (1, 'abcdef', 999, 'x', '2024-02-31', '{}', 'b')",
-            "SHOW WARNINGS",
-            "SELECT * FROM w",
-        ],
-        3 => &[
-            "SET sql_mode = 'PIPES_AS_CONCAT'",
-            "SELECT 'a' || 'b'",
-            "SELECT 1 || 0",
-        ],
-        4 => &[
-            "SET time_zone = '+05:00'",
-            "SELECT FROM_UNIXTIME(0)",
-            "SET timestamp = 1700000000",
-            "SELECT NOW(), UTC_TIMESTAMP(), SYSDATE() > NOW()",
-        ],
-        5 => &[
-            "SET sql_select_limit = 2",
-            "SELECT id FROM t",
-            "SELECT FOUND_ROWS()",
-            "SET sql_select_limit = DEFAULT",
-            "SELECT id FROM t",
-        ],
-        6 => &[
-            "SET lc_time_names = 'de_DE'",
-            "SELECT DATE_FORMAT('2024-03-05', '%M %W %b')",
-        ],
-        7 => &[
-            "SET div_precision_increment = 8",
-            "SELECT 1/7, AVG(v) FROM t",
-        ],
-        8 => &[
-            "SET group_concat_max_len = 5",
-            "SELECT GROUP_CONCAT(s ORDER BY id) FROM t",
-            "SHOW WARNINGS",
-        ],
-        9 => &[
-            "SET rand_seed1 = 5, rand_seed2 = 9",
-            "SELECT RAND()",
-            "SELECT RAND()",
-        ],
-        10 => &[
-            "SET insert_id = 500",
-            "INSERT INTO a (k) VALUES (5000)",
-            "INSERT INTO a (k) VALUES (5001)",
-            "SELECT LAST_INSERT_ID(), MAX(id) FROM a",
-        ],
-        11 => &[
-            "SET sql_auto_is_null = 1",
-            "INSERT INTO a (k) VALUES (6000)",
-            "SELECT id FROM a WHERE id IS NULL",
-            "SELECT id FROM a WHERE id IS NULL",
-        ],
-        12 => &[
-            "SET sql_safe_updates = 1",
-            "UPDATE t SET v = 1",
-            "DELETE FROM t WHERE s = 'one'",
-        ],
-        13 => &[
-            "SET last_insert_id = 77",
-            "SELECT LAST_INSERT_ID()",
-            "SELECT @@identity, @@last_insert_id",
-        ],
-        14 => &[
-            "SET timestamp = 1000000000",
-            "SELECT UNIX_TIMESTAMP()",
-            "SELECT CURDATE(), CURTIME(3)",
-        ],
-        _ => &[
-            "SET sql_big_result = 1",
-            "SET foreign_key_checks = 0",
-            "SELECT @@foreign_key_checks",
-        ],
-    };
-    let mut steps = queries(pair);
+    let mut steps = queries(EFFECTS[dice.below(EFFECTS.len())]);
     steps.insert(1, Step::Pause);
     steps
 }
