@@ -349,7 +349,11 @@ pub(super) async fn arm(
     if connection.capabilities & capability::SESSION_TRACK == 0 {
         return Ok(());
     }
-    let variables = variables_of(connection, rooms).await?;
+    let variables = match variables_of(connection, rooms).await {
+        // An account that may do nothing but set a new password first.
+        Err(ExchangeError::Refused { .. }) => return Ok(()),
+        variables => variables?,
+    };
     connection.track(&variables).await
 }
 
