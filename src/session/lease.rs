@@ -10,6 +10,7 @@ use super::Session;
 use super::diagnostics::FOUND_ROWS_MAX;
 use super::error::SessionError;
 use super::exchange::all_rows;
+use super::login::attributes::with_client;
 use super::prepared::Prepared;
 use super::rooms::Rooms;
 use super::worker::Worker;
@@ -142,7 +143,7 @@ impl Session {
             schema: away.known.schema.as_deref().unwrap_or_default().as_bytes(),
             capabilities: self.backend.capabilities,
             collation: self.client.collation,
-            attributes: self.person.attributes.clone(),
+            attributes: with_client(&self.person.attributes, self.client.peer),
         };
         let buffer_bytes = rooms.config.client.buffer_bytes;
         let opened = backend_login::open(&rooms.target, &login, buffer_bytes);

@@ -6,9 +6,11 @@
 //!                                    | unknown, or the backend wants more        | wants the password itself
 //!                                    v                                           v
 //!                                  password asked for (TLS or RSA) --> backend login by password --> remembered -> OK
+//!          another plugin than ours: the backend is asked for the account's --> ours: as above, on that connection
+//!                                                                           --> another: both talk it out (`handed`) -> OK
 //! ```
 
-mod attributes;
+pub(super) mod attributes;
 mod handed;
 
 use super::client::Client;

@@ -12,7 +12,7 @@ const KEPT_BYTES_MAX: usize = 512;
 
 /// The client's attributes in its order, and last where it is, if a server keeps that, too. One of the same name that a client sends
 /// is not believed.
-pub(super) fn with_client(own: &Attributes, peer: Peer) -> Attributes {
+pub(in crate::session) fn with_client(own: &Attributes, peer: Peer) -> Attributes {
     let believed = own.iter().filter(|(name, _)| name != CLIENT);
     let mut attributes: Attributes = believed.cloned().collect();
     attributes.push((CLIENT.to_vec(), peer.to_string().into_bytes()));
