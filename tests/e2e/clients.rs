@@ -70,6 +70,10 @@ fn the_command_line_clients_see_the_same() {
 fn all_clients_see_the_same() {
     let server = MySql::start(&[]);
     let pair = Pair::start(&server, &[]);
-    run(&server, &[("default", &pair)], &["--readme"]);
+    // Fewer than the clients' own pools open: their transactions take turns.
+    let few = Pair::start(&server, &[("pool.connections_max", "3")]);
+    let gates = [("default", &pair), ("On 3 connections", &few)];
+    run(&server, &gates, &["--readme"]);
     pair.stop();
+    few.stop();
 }
