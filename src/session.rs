@@ -270,8 +270,10 @@ impl Session {
         let person = match entrance {
             Entrance::Admin => Person::of_admin(),
             Entrance::App => {
-                let armed = lease::arm(&mut backend, rooms);
-                client.wait_for_backend(armed).await??;
+                if !lease::has_warned(&backend) {
+                    let armed = lease::arm(&mut backend, rooms);
+                    client.wait_for_backend(armed).await??;
+                }
                 Person::new(worker, claim.user, claim.attributes, &backend)
             }
         };

@@ -305,7 +305,8 @@ impl Begun {
         if tls {
             let mut request = Vec::new();
             SslRequest {
-                capabilities,
+                // Said twice, the server warns of it twice.
+                capabilities: capabilities & !capability::NO_SCHEMA,
                 packet_bytes_max: PACKET_BYTES_MAX,
                 collation: login.collation,
             }

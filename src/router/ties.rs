@@ -285,6 +285,11 @@ impl Ties {
         self.cursors.retain(|open| *open != statement);
     }
 
+    /// The last statement failed or warned.
+    pub fn has_diagnostics(&self) -> bool {
+        self.diagnostics
+    }
+
     /// The first thing that ties the session, by its stable name.
     pub fn first(&self) -> Option<Tie> {
         let reasons = [

@@ -3,11 +3,15 @@
 
 use super::Session;
 use super::error::SessionError;
+use super::exchange::all_rows;
 use crate::backend::connection::ExchangeError;
 use crate::sql::{Kind, Statement};
 
 /// The most rows that a connection is made to find for the sake of FOUND_ROWS() alone.
 pub(super) const FOUND_ROWS_MAX: u64 = 1 << 20;
+
+/// What the statement before it counted and found.
+const ROWS_BEFORE: &[u8] = b"SELECT ROW_COUNT(),FOUND_ROWS()";
 
 /// Counts no rows, finds none, and changes nothing.
 const NO_ROWS: &[u8] = b"SET @@session.sql_notes=@@session.sql_notes";
@@ -38,6 +42,29 @@ impl Session {
         if self.traces.is_count_elsewhere && self.traces.row_count == Some(0) {
             self.run_quietly(NO_ROWS).await?;
             self.traces.is_count_elsewhere = false;
+        }
+        Ok(())
+    }
+
+    /// Asks the connection what only it knows of the last statement, before something of ours runs there.
+    pub(super) async fn look_back(&mut self) -> Result<(), SessionError> {
+        if self.traces.are_known() {
+            self.traces.moved();
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let asked = self.backend.query(ROWS_BEFORE, |more| {
+            super::exchange::keep(&mut bytes, more, 4096)
+        });
+        self.client.wait_for_backend(asked).await??;
+        let row = all_rows(&bytes, self.backend.capabilities).and_then(|mut rows| rows.pop());
+        let number = |at: usize| {
+            let cell = row.as_ref()?.get(at)?.as_deref()?;
+            std::str::from_utf8(cell).ok()?.parse::<i64>().ok()
+        };
+        match (number(0), number(1)) {
+            (Some(count), Some(found)) => self.traces.found(count, found.unsigned_abs()),
+            _ => self.traces.forget(),
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::protocol::capability;
 use crate::protocol::command::Command;
 use crate::protocol::handshake::Attributes;
 use crate::protocol::relay::Expect;
+use crate::protocol::response::OkPacket;
 use crate::router::ties::{Reported, Tie};
 use std::sync::Arc;
 
@@ -350,12 +351,18 @@ pub(super) async fn arm(
     if connection.capabilities & capability::SESSION_TRACK == 0 {
         return Ok(());
     }
-    let variables = match variables_of(connection, rooms).await {
-        // An account that may do nothing but set a new password first.
-        Err(ExchangeError::Refused { .. }) => return Ok(()),
-        variables => variables?,
-    };
-    connection.track(&variables).await
+    match variables_of(connection, rooms).await {
+        Ok(variables) => connection.track(&variables).await,
+        // An account that may do nothing yet: its password has expired.
+        Err(ExchangeError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the login left warnings that the client may ask for: of options that are deprecated.
+pub(super) fn has_warned(connection: &ServerConnection) -> bool {
+    let ok = OkPacket::parse(&connection.login_ok, connection.capabilities);
+    ok.is_ok_and(|ok| ok.warnings > 0)
 }
 
 /// The variables of the connection's server that can be carried; asked once for each version.

@@ -307,6 +307,10 @@ impl Session {
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(client, backend, machine, ask, &mut timing, None).await?;
         self.ties.prepared(&summary);
+        if self.ties.has_diagnostics() {
+            // Now the connection has something to be asked for.
+            self.traces.forget();
+        }
         Ok(summary.prepared)
     }
 
@@ -318,7 +322,7 @@ impl Session {
             .filter(|id| self.prepared.contains_key(id))
         else {
             return self
-                .answer_unknown_prepared(length, "mysqld_stmt_execute")
+                .refuse_unknown_prepared(Command::StmtExecute, length)
                 .await;
         };
         let victim = self.victim(id, length);

@@ -190,20 +190,7 @@ impl Session {
             .statement_id()
             .filter(|id| self.prepared.contains_key(id));
         let Some(id) = known else {
-            return match command {
-                Command::StmtFetch => {
-                    self.answer_unknown_prepared(length, "mysqld_stmt_fetch")
-                        .await
-                }
-                Command::StmtReset => {
-                    self.answer_unknown_prepared(length, "mysqld_stmt_reset")
-                        .await
-                }
-                _ => {
-                    self.client.input.consume(HEADER_BYTES + length);
-                    Ok(())
-                }
-            };
+            return self.refuse_unknown_prepared(command, length).await;
         };
         self.note_long_data(id, command).await?;
         let server_id = self.place_statement(id, false).await?;
@@ -262,17 +249,19 @@ impl Session {
         }
     }
 
-    /// A statement that the client has not prepared: the server's own words. (Its ids on the connection may be somebody else's.)
-    pub(in crate::session) async fn answer_unknown_prepared(
+    /// A statement that the client has not prepared: the server says so, and remembers that it did. Under the client's id unless that
+    /// is another statement's on this connection.
+    pub(in crate::session) async fn refuse_unknown_prepared(
         &mut self,
+        command: Command,
         length: usize,
-        function: &str,
     ) -> Result<(), SessionError> {
+        self.attach().await?;
         let id = self.statement_id().unwrap_or_default();
-        self.client.input.consume(HEADER_BYTES + length);
-        let text = format!("Unknown prepared statement handler ({id}) given to {function}");
-        let told = self.client.send_error(1243, b"HY000", &text).await;
-        told.map_err(SessionError::ClientIo)
+        if self.backend.statements.has(id) {
+            self.rename_statement(u32::MAX);
+        }
+        self.relay_command(command, length).await.map(drop)
     }
 
     /// Before a statement that may show the variables of the trackers: they are made the client's own. Answers whether the server
@@ -307,11 +296,14 @@ impl Session {
         if !again {
             return Ok(());
         }
+        if self.ties.has_diagnostics() {
+            // What the statement left behind may be asked for: nothing of ours may come in between.
+            self.ties.until_reset(Tie::SessionTrack);
+            return Ok(());
+        }
+        self.look_back().await?;
         let rooms = self.worker.rooms.clone();
         let armed = crate::session::lease::arm(&mut self.backend, &rooms);
-        self.client.wait_for_backend(armed).await??;
-        // What the SET of ours left behind is not what the client's statement did; its rows are known.
-        self.traces.moved();
-        Ok(())
+        Ok(self.client.wait_for_backend(armed).await??)
     }
 }
