@@ -170,14 +170,9 @@ pub async fn greet(
     }
     let agreed = response.capabilities & greeting.capabilities;
     client.capabilities = agreed & !capability::COMPRESSION;
-    client.compression = match agreed {
-        _ if agreed & capability::COMPRESS != 0 => Some(Algorithm::Zlib),
-        _ if agreed & capability::ZSTD_COMPRESSION == 0 => None,
-        _ if (1..=22).contains(&response.zstd_level) => Some(Algorithm::Zstd(response.zstd_level)),
-        _ => {
-            let text = "Invalid zstd compression level for algorithm 'zstd'.";
-            return Err(refuse(client, 3923, b"HY000", text).await);
-        }
+    client.compression = match algorithm(&response, agreed) {
+        Ok(algorithm) => algorithm,
+        Err((code, text)) => return Err(refuse(client, code, b"HY000", text).await),
     };
     client.collation = response.collation;
     if rooms.config.tls.mode == TlsMode::Required && !client.stream.is_secure() {
@@ -185,6 +180,27 @@ pub async fn greet(
         return Err(refuse(client, 3159, b"HY000", text).await);
     }
     Ok((response, nonce))
+}
+
+/// What a client compresses with, or MySQL's words for why it cannot be.
+fn algorithm(
+    response: &HandshakeResponse,
+    agreed: u32,
+) -> Result<Option<Algorithm>, (u16, &'static str)> {
+    let (wanted, agreed) = (response.capabilities, agreed & capability::COMPRESSION);
+    match (agreed, response.zstd_level) {
+        // It would go on compressed although nobody has offered that.
+        (0, _) if wanted & capability::COMPRESS != 0 => {
+            Err((3922, "Invalid compression algorithm 'zlib'."))
+        }
+        (0, _) if wanted & capability::ZSTD_COMPRESSION != 0 => {
+            Err((3922, "Invalid compression algorithm 'zstd'."))
+        }
+        (0, _) => Ok(None),
+        _ if agreed & capability::COMPRESS != 0 => Ok(Some(Algorithm::Zlib)),
+        (_, level @ 1..=22) => Ok(Some(Algorithm::Zstd(level))),
+        _ => Err((3923, "Invalid zstd compression level for algorithm 'zstd'.")),
+    }
 }
 
 /// The capabilities of what clients may compress with.

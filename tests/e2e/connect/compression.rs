@@ -15,6 +15,8 @@ use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate, process};
 const WAIT: Duration = Duration::from_secs(20);
 /// Capability: zlib.
 const COMPRESS: u32 = 0x0000_0020;
+/// Capability: zstd.
+const ZSTD: u32 = 0x0400_0000;
 /// What the answers must not differ in: many packets, several results before a file is asked for, long ones in both directions.
 const SCRIPT: &str = "
 CREATE TABLE t (a INT PRIMARY KEY, b VARCHAR(200));
@@ -154,6 +156,53 @@ fn each_side_agrees_for_itself() {
         assert!(told.contains("ERROR 2066"), "not allowed: {told}");
         let told = ask(gate.app_port, &[], "\\s");
         assert!(!told.contains("Compressed"), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_be_agreed_on_is_refused_in_the_servers_words() {
+    let gate = Tidegate::of(MySql::shared())
+        .set("client.compression", "[]")
+        .start();
+    let code = |port, capabilities| {
+        let refused = Wire::login(port, APP_USER, APP_PASSWORD, "", capabilities).err();
+        refused.map(|error| u16::from_le_bytes([error[1], error[2]]))
+    };
+    // Flags that nobody offered, from clients that do not look.
+    assert_eq!(code(gate.app_port, COMPRESS), Some(3922));
+    assert_eq!(code(gate.app_port, ZSTD), Some(3922));
+    assert_eq!(code(gate.app_port, 0), None);
+    // This client sends no level.
+    let gate = Tidegate::of(MySql::shared()).start();
+    assert_eq!(code(gate.app_port, ZSTD), Some(3923));
+    assert_eq!(code(MySql::shared().port, ZSTD), Some(3923));
+}
+
+#[test]
+fn a_server_without_zstd_is_spoken_to_as_it_can() {
+    let server = MySql::start_mariadb(&["--local-infile=ON"]);
+    let schema = server.schema("compression");
+    let script = script();
+    let expected = client(Flavour::MariaDb, server.port, &schema, &[], &script).stdout;
+    assert!(expected.len() > 1_000_000, "{}", expected.len());
+    for (backend, status) in [("zlib", "ON"), ("zstd", "OFF")] {
+        let gate = Tidegate::of(&server)
+            .set("backend.compression", &format!("\"{backend}\""))
+            .start();
+        for arguments in [&[][..], &["--compress"]] {
+            let ours = client(Flavour::MariaDb, gate.app_port, &schema, arguments, &script);
+            assert!(ours.stdout == expected, "{backend} {arguments:?}");
+        }
+        let sql = "SHOW SESSION STATUS LIKE 'Compression'";
+        let told = super::ask(
+            Flavour::MariaDb,
+            gate.app_port,
+            APP_USER,
+            APP_PASSWORD,
+            &[],
+            sql,
+        );
+        assert_eq!(told, format!("Compression\t{status}\n"));
     }
 }
 
