@@ -153,15 +153,16 @@ pub async fn run(worker: &Rc<Worker>, incoming: Incoming) {
     let mut client = Client::new(socket, peer, buffer_bytes, worker.clock.watch());
     let opened = tokio::select! {
         biased;
-        opened = Session::open(worker, &mut client, entrance) => opened,
+        // Apart: what a login takes is free again when it is over.
+        opened = Box::pin(Session::open(worker, &mut client, entrance)) => opened,
         // Who has not logged in yet has nothing that could be waited for.
         () = rooms.shutdown.requested() => Err(SessionError::Stopping),
     };
     match opened {
         Ok(opened) => {
-            let mut session = Session::new(worker.clone(), entrance, client, opened);
+            let mut session = Box::new(Session::new(worker.clone(), entrance, client, opened));
             let ended = session.serve().await;
-            session.close(ended).await;
+            Box::pin(session.close(ended)).await;
         }
         Err(error) => {
             // Counted before it is told: who has heard it may look it up.
@@ -525,7 +526,7 @@ impl Session {
             (Some(byte), _) => Command::from_byte(byte),
         };
         if !request.whole {
-            return self.answer_streamed(command).await;
+            return Box::pin(self.answer_streamed(command)).await;
         }
         match command {
             Some(Command::Query) => self.answer_query(request.length).await,
@@ -535,7 +536,7 @@ impl Session {
     }
 
     /// Gives the backend connection back or closes it, tells the client if there is something to tell.
-    async fn close(mut self, ended: Result<(), SessionError>) {
+    async fn close(mut self: Box<Self>, ended: Result<(), SessionError>) {
         if let Err(error) = &ended {
             // A refusal in here is that of a COM_CHANGE_USER.
             let throttle = &self.worker.rooms.throttle;

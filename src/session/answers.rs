@@ -102,7 +102,7 @@ impl Session {
         };
         let (mut reason, mut fill) = match rooms.cache.consider(&request) {
             Err(skip) => (Reason::NotCacheable(skip.label()), None),
-            Ok(wanted) => match rooms.cache.lookup(wanted).await {
+            Ok(wanted) => match Box::pin(rooms.cache.lookup(wanted)).await {
                 // The wait may have seen the address move to another server.
                 _ if rooms.binlog.is_of_another(env.variable("server_uuid")) => {
                     (Reason::NotFresh("other_server"), None)
@@ -124,13 +124,14 @@ impl Session {
             match self.view_route(question, &env) {
                 Err(refusal) if fill.is_none() => reason = Reason::ViewRefused(refusal),
                 Err(_) => {}
-                Ok(route) => match self
-                    .answer_from_view(&route, question, &env, &mut fill, timing)
-                    .await?
-                {
-                    Ok(()) => return Ok(Tried::Answered),
-                    Err(why) => reason = why,
-                },
+                Ok(route) => {
+                    match Box::pin(self.answer_from_view(&route, question, &env, &mut fill, timing))
+                        .await?
+                    {
+                        Ok(()) => return Ok(Tried::Answered),
+                        Err(why) => reason = why,
+                    }
+                }
             }
         }
         Ok(Tried::Not {

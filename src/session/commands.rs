@@ -65,10 +65,11 @@ impl Session {
                 self.ties.until_reset(Tie::SetOption);
                 self.relay_command(command, length).await.map(drop)
             }
-            Command::ChangeUser => self.change_user(length).await,
-            Command::ResetConnection => self.reset_connection(length).await,
+            // Apart: it is as large as a login.
+            Command::ChangeUser => Box::pin(self.change_user(length)).await,
+            Command::ResetConnection => Box::pin(self.reset_connection(length)).await,
             Command::InitDb => self.init_db(length).await,
-            Command::ProcessKill => self.process_kill(length).await,
+            Command::ProcessKill => Box::pin(self.process_kill(length)).await,
             // The clone protocol goes on in ways that we do not follow; the others are the server's own.
             Command::Clone
             | Command::TableDump

@@ -24,7 +24,7 @@ impl Session {
         statement: &Statement,
     ) -> Result<(), SessionError> {
         match self.traces.are_missed_by(statement) {
-            true => self.restore_diagnostics().await,
+            true => Box::pin(self.restore_diagnostics()).await,
             false => Ok(()),
         }
     }

@@ -97,9 +97,8 @@ impl Session {
             SELECT_SQL
         };
         let mut bytes = Vec::new();
-        let asked = self
-            .backend
-            .query(sql.as_bytes(), |more| keep(&mut bytes, more, ENV_BYTES_MAX));
+        let keeps = |more: &[u8]| keep(&mut bytes, more, ENV_BYTES_MAX);
+        let asked = Box::pin(self.backend.query(sql.as_bytes(), keeps));
         let asked = self.client.wait_for_backend(asked).await?;
         self.traces.moved();
         match asked {

@@ -65,7 +65,8 @@ impl Session {
             return Err(SessionError::Internal("a session without a connection"));
         };
         self.observer.enters(&self.worker, Doing::Queued);
-        let found = self.find_connection(&away).await;
+        // Apart: a session that has its connection, or is idle, must not have room for this.
+        let found = Box::pin(self.find_connection(&away)).await;
         self.observer.enters(&self.worker, Doing::Running);
         let (connection, is_other_server) = found?;
         if is_other_server {
@@ -181,11 +182,11 @@ impl Session {
             return Ok(false);
         }
         if self.reports_are_late() {
-            self.ask_reports().await?;
+            Box::pin(self.ask_reports()).await?;
         }
         let is_known = self.backend.known.is_some() && self.backend.last_insert_id.is_some();
         if !is_known || !self.traces.are_known() {
-            self.look().await?;
+            Box::pin(self.look()).await?;
         }
         let (Some(known), Some(last_insert_id)) =
             (self.backend.known.clone(), self.backend.last_insert_id)

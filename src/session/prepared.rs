@@ -331,7 +331,7 @@ impl Session {
             .starts(&self.worker, statement.as_deref(), timing.started);
         if let (Some(statement), Some(victim)) = (&statement, victim) {
             self.restore_diagnostics_before(statement).await?;
-            return self.kill(victim, length, statement, &mut timing).await;
+            return Box::pin(self.kill(victim, length, statement, &mut timing)).await;
         }
         let (Some(statement), Some(text), Some(bound)) = (&statement, &text, &bound) else {
             let reason = Reason::PreparedRelayed;

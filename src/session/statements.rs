@@ -45,9 +45,8 @@ impl Session {
         let parsed = session_statement::parse(text, self.lex_mode());
         if let SessionStatement::ExplainRoute(at) = parsed {
             self.client.input.consume(HEADER_BYTES + length);
-            return self
-                .explain_route(text.get(at..).unwrap_or_default(), statement, timing)
-                .await;
+            let rest = text.get(at..).unwrap_or_default();
+            return Box::pin(self.explain_route(rest, statement, timing)).await;
         }
         self.restore_diagnostics_before(statement).await?;
         if let SessionStatement::Kill {
@@ -56,7 +55,7 @@ impl Session {
         } = parsed
             && let Some(victim) = Victim::of(&self.worker.rooms, id, query)
         {
-            return self.kill(victim, length, statement, timing).await;
+            return Box::pin(self.kill(victim, length, statement, timing)).await;
         }
         let afterwards = afterwards(&parsed);
         if afterwards.unlogged == Some(true) {

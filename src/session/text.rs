@@ -71,9 +71,7 @@ impl Session {
                 .map(drop);
         }
         if self.asks_admin(query.text) {
-            return self
-                .answer_from_admin(length, &statement, &mut timing)
-                .await;
+            return Box::pin(self.answer_from_admin(length, &statement, &mut timing)).await;
         }
         if matches!(
             statement.kind,

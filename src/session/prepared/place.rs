@@ -57,9 +57,10 @@ impl Session {
             return Err(SessionError::Internal("a prepared statement was lost"));
         };
         let key = prepared.full_key().filter(|_| !alone);
-        let asked = self
-            .backend
-            .run(Command::StmtPrepare, &text, Expect::Prepare);
+        let asked = Box::pin(
+            self.backend
+                .run(Command::StmtPrepare, &text, Expect::Prepare),
+        );
         let done = match self.client.wait_for_backend(asked).await? {
             Ok(summary) => summary.prepared,
             Err(ExchangeError::Refused { code, message }) => {
@@ -277,7 +278,7 @@ impl Session {
         if !(hold.names_trackers || hold.shows_trackers) || !self.backend.reports {
             return Ok(false);
         }
-        let asked = self.backend.untrack();
+        let asked = Box::pin(self.backend.untrack());
         self.client.wait_for_backend(asked).await??;
         self.traces.moved();
         let only_reads =
@@ -301,9 +302,9 @@ impl Session {
             self.ties.until_reset(Tie::SessionTrack);
             return Ok(());
         }
-        self.look_back().await?;
+        Box::pin(self.look_back()).await?;
         let rooms = self.worker.rooms.clone();
-        let armed = crate::session::lease::arm(&mut self.backend, &rooms);
+        let armed = Box::pin(crate::session::lease::arm(&mut self.backend, &rooms));
         Ok(self.client.wait_for_backend(armed).await??)
     }
 }
