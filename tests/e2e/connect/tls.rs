@@ -214,6 +214,28 @@ async fn all_connections_verify_and_show_the_certificate_and_take_new_ones() {
     gate.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_second_server_is_verified_too() {
+    let authority = Authority::new();
+    let (cert, key) = authority.write("127.0.0.1");
+    let server = MySql::start_mariadb(&[
+        &format!("--ssl-cert={}", cert.display()),
+        &format!("--ssl-key={}", key.display()),
+    ]);
+    let gate = Tidegate::of(&server)
+        .set("backend.tls", "\"verify_identity\"")
+        .set("backend.tls_ca", &quoted(&authority.ca()))
+        .start();
+    let probed: Vec<(String,)> = gate.admin("SELECT version FROM backends").await;
+    assert!(probed[0].0.contains("MariaDB"), "{probed:?}");
+    let cipher = "SELECT VARIABLE_VALUE <> '' FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher'";
+    for flavour in [Flavour::MySql, Flavour::MariaDb] {
+        let told = ask(flavour, gate.app_port, APP_USER, APP_PASSWORD, &[], cipher);
+        assert_eq!(told, "1\n", "{flavour:?}");
+    }
+    gate.stop();
+}
+
 #[test]
 fn clients_may_have_to_show_certificates() {
     let (known, unknown) = (Authority::new(), Authority::new());
