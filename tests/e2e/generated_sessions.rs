@@ -3,7 +3,8 @@
 //! `make sessions` 50,000 of a new seed. A program that differs is shrunk and printed in the form of tests/cases/sessions/*.txt;
 //! put there, it is replayed by `the_kept_programs_give_the_same_answers`.
 //!
-//! TIDEGATE_SESSIONS_SEED and TIDEGATE_SESSIONS_COUNT choose another run; TIDEGATE_SESSIONS_FIRST starts it at a later program.
+//! TIDEGATE_SESSIONS_SEED and TIDEGATE_SESSIONS_COUNT choose another run; TIDEGATE_SESSIONS_FIRST starts it at a later
+//! program, and after TIDEGATE_SESSIONS_KINDS kinds of differences it gives up.
 
 mod client;
 mod crowd;
@@ -13,28 +14,20 @@ mod generate;
 mod play;
 mod program;
 mod routines;
+mod run;
 mod shrink;
 mod stage;
 mod variables;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::process;
-use crowd::{CLIENTS, Difference, POOL_CONNECTIONS, Rig, difference};
+use crowd::{CLIENTS, Rig};
 use program::{Program, Step};
+use run::{explained, is_fixed_alone, run};
 
 /// The seed of `make test`.
 const SEED: u64 = 20_261_120;
-/// Differences that are shrunk and shown before a run gives up.
-const DIFFERENCES_MAX: usize = 4;
-/// One program of so many may differ when it is played twice at the server itself; such are counted and not compared.
-const LOOSE_SHARE: u64 = 200;
-/// Copies of a program that is being shrunk, among others of its crowd.
-const COPIES: usize = 12;
-/// Crowds at the server itself in which a program must give its answers before they are held against the proxy.
-const CONTROLS: usize = 8;
-const SHRINK_QUESTIONS_MAX: usize = 120;
-
 #[test]
 fn seeded_programs_give_the_same_answers() {
     run(number_of("SEED", SEED), number_of("COUNT", 2_000));
@@ -52,162 +45,6 @@ fn soak_programs_of_a_new_seed_give_the_same_answers() {
 fn number_of(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(format!("TIDEGATE_SESSIONS_{name}"));
     text.map_or(otherwise, |text| text.parse().expect("a number"))
-}
-
-/// Plays so many programs; panics with those that differ.
-fn run(seed: u64, count: u64) {
-    let mut rig = Rig::new();
-    let first = number_of("FIRST", 0);
-    println!(
-        "sessions: seed {seed}, {count} programs from {first}, {CLIENTS} clients, {POOL_CONNECTIONS} connections, {} variables",
-        rig.variables.len()
-    );
-    let mut tally = Tally::default();
-    let mut found = Vec::new();
-    for batch in (first..first + count).step_by(CLIENTS) {
-        let numbers = batch..(batch + CLIENTS as u64).min(first + count);
-        let programs: Vec<Program> = numbers
-            .map(|number| generate::program(seed, number, &rig.variables))
-            .collect();
-        for (at, difference) in rig.compare(&programs) {
-            if !is_fixed(&mut rig, &difference.program, &programs) {
-                tally.loose += 1;
-                continue;
-            }
-            println!(
-                "sessions: program {} of seed {seed} differs {difference}",
-                batch + at as u64
-            );
-            found.push((batch + at as u64, difference, programs.clone()));
-        }
-        tally.add(&programs, &rig);
-        if found.len() >= DIFFERENCES_MAX {
-            break;
-        }
-    }
-    let log = rig.gate.log();
-    assert!(!log.contains("panicked"), "{log}");
-    assert!(
-        tally.loose <= 2 + count / LOOSE_SHARE,
-        "{} programs of {count} have no fixed answers at the server itself",
-        tally.loose
-    );
-    tally.tell(&rig);
-    if found.is_empty() {
-        println!("sessions: no difference in {count} programs of seed {seed}");
-        return rig.gate.stop();
-    }
-    let told: Vec<String> = found
-        .iter()
-        .map(|(number, difference, crowd)| {
-            let told = explained(&mut rig, difference, crowd);
-            format!("program {number} of seed {seed}: {told}")
-        })
-        .collect();
-    panic!("{} programs differ\n\n{}", told.len(), told.join("\n\n"));
-}
-
-/// How far a run is.
-struct Tally {
-    start: Instant,
-    programs: usize,
-    steps: usize,
-    /// Programs without fixed answers.
-    loose: u64,
-    /// Thousands of programs that were told of.
-    told: usize,
-}
-
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally {
-            start: Instant::now(),
-            programs: 0,
-            steps: 0,
-            loose: 0,
-            told: 0,
-        }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, programs: &[Program], rig: &Rig) {
-        self.programs += programs.len();
-        self.steps += programs
-            .iter()
-            .map(|program| program.steps.len())
-            .sum::<usize>();
-        if self.programs / 1_000 > self.told {
-            self.told = self.programs / 1_000;
-            self.tell(rig);
-        }
-    }
-
-    fn tell(&self, rig: &Rig) {
-        let seconds = |time: Duration| time.as_secs();
-        println!(
-            "sessions: {} programs, {} steps, {} without fixed answers; {} s, directly {} s, proxied {} s; processor: server {} s, proxy {} s, clients {} s",
-            self.programs,
-            self.steps,
-            self.loose,
-            seconds(self.start.elapsed()),
-            seconds(rig.spent[0]),
-            seconds(rig.spent[1]),
-            seconds(process::cpu_time(rig.server.id())),
-            seconds(process::cpu_time(rig.gate.id())),
-            seconds(process::cpu_time(std::process::id())),
-        );
-    }
-}
-
-/// A difference, shrunk.
-fn explained(rig: &mut Rig, found: &Difference, crowd: &[Program]) -> String {
-    let mut last = None;
-    let mut again = |candidate: &Program| {
-        let seen = seen_again(rig, candidate, crowd).filter(|_| is_fixed_alone(rig, candidate));
-        let is_seen = seen.is_some();
-        last = seen.or(last.take());
-        is_seen
-    };
-    if !(0..5).any(|_| again(&found.program)) {
-        return format!("was not seen again in five crowds. {found}");
-    }
-    let short = shrink::shrink(&found.program, SHRINK_QUESTIONS_MAX, &mut again);
-    let last = last.filter(|last| last.program == short);
-    last.map_or_else(|| format!("{short}"), |last| format!("{last}"))
-}
-
-/// Whether a program gives the same answers twice at the server itself, alone and in crowds.
-fn is_fixed(rig: &mut Rig, program: &Program, others: &[Program]) -> bool {
-    is_fixed_alone(rig, program)
-        && !(0..CONTROLS).any(|_| {
-            let programs = copies(rig, program, others);
-            rig.is_loose(&programs, COPIES)
-        })
-}
-
-fn is_fixed_alone(rig: &mut Rig, program: &Program) -> bool {
-    let program = std::slice::from_ref(program);
-    let (mut one, mut other) = (rig.directly(program), rig.directly(program));
-    difference(&program[0], one.remove(0), other.remove(0)).is_none()
-}
-
-/// Copies of the program, then others: each time another part of them.
-fn copies(rig: &mut Rig, program: &Program, others: &[Program]) -> Vec<Program> {
-    rig.crowds += 1;
-    let mut programs = vec![program.clone(); COPIES];
-    let others = others.iter().cycle().skip(rig.crowds * 11);
-    programs.extend(others.take(CLIENTS - COPIES).cloned());
-    programs
-}
-
-/// Copies of the program in a crowd of its old neighbours: the difference of one of the copies.
-fn seen_again(rig: &mut Rig, candidate: &Program, crowd: &[Program]) -> Option<Difference> {
-    let programs = copies(rig, candidate, crowd);
-    let mut found = rig.compare(&programs).into_iter();
-    found
-        .find(|(at, _)| *at < COPIES)
-        .map(|(_, difference)| difference)
 }
 
 /// Programs that once differed.

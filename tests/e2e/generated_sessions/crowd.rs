@@ -201,6 +201,34 @@ pub(super) fn difference(
     })
 }
 
+impl Difference {
+    /// What kind it is: two programs that show the same fault have the same, mostly.
+    pub(super) fn kind(&self) -> String {
+        let step = self.answer.checked_sub(1).map(|at| &self.program.steps[at]);
+        let step = step.map_or("login".to_owned(), |step| step.to_string());
+        let nothing = (Vec::new(), (0, Vec::new()));
+        let packets = |answer: &Option<Answer>| {
+            answer
+                .as_ref()
+                .map_or(&nothing.0, |answer| &answer.packets)
+                .clone()
+        };
+        let (direct, proxied) = (packets(&self.direct), packets(&self.proxied));
+        let count = direct.len().max(proxied.len());
+        let at = (0..count).find(|at| direct.get(*at) != proxied.get(*at));
+        let shown = |packets: &[(u8, Vec<u8>)]| {
+            let packet = at.and_then(|at| packets.get(at)).unwrap_or(&nothing.1);
+            let text = packet.1.escape_ascii().to_string();
+            let letters = text.chars().filter(|letter| !letter.is_ascii_digit());
+            letters.take(70).collect::<String>()
+        };
+        let ends =
+            [&self.direct, &self.proxied].map(|answer| answer.as_ref().map(|answer| answer.end));
+        let word = step.split(' ').next().unwrap_or_default();
+        format!("{word} {ends:?} {} {}", shown(&direct), shown(&proxied))
+    }
+}
+
 impl std::fmt::Display for Difference {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.answer.checked_sub(1).map(|at| &self.program.steps[at]) {
