@@ -98,7 +98,8 @@ impl Rig {
         answers
     }
 
-    fn proxied(&mut self, programs: &[Program]) -> Vec<Vec<Answer>> {
+    /// All at once through the proxy; the answers of each.
+    pub(super) fn proxied(&mut self, programs: &[Program]) -> Vec<Vec<Answer>> {
         let start = Instant::now();
         let answers = self.crowded(self.gate.app_port, programs);
         self.spent[1] += start.elapsed();
@@ -201,6 +202,22 @@ pub(super) fn difference(
     })
 }
 
+impl Answer {
+    /// As it would be in another client's place: the names of the schemas are as long in each.
+    pub(super) fn moved(&self, from: usize, to: usize) -> Answer {
+        let (from, to) = (stage::schema(from), stage::schema(to));
+        let mut moved = self.clone();
+        for (_, payload) in &mut moved.packets {
+            for at in 0..payload.len().saturating_sub(from.len() - 1) {
+                if payload[at..].starts_with(from.as_bytes()) {
+                    payload[at..at + to.len()].copy_from_slice(to.as_bytes());
+                }
+            }
+        }
+        moved
+    }
+}
+
 impl Difference {
     /// What kind it is: two programs that show the same fault have the same, mostly.
     pub(super) fn kind(&self) -> String {
@@ -235,20 +252,24 @@ impl std::fmt::Display for Difference {
             None => writeln!(out, "at the login")?,
             Some(step) => writeln!(out, "at step {}: {step}", self.answer)?,
         }
-        writeln!(out, "directly: {}", shown(self.direct.as_ref()))?;
-        writeln!(out, "proxied:  {}", shown(self.proxied.as_ref()))?;
+        let (direct, proxied) = (self.direct.as_ref(), self.proxied.as_ref());
+        writeln!(out, "directly: {}", shown(direct, proxied))?;
+        writeln!(out, "proxied:  {}", shown(proxied, direct))?;
         write!(out, "{}", self.program)
     }
 }
 
-fn shown(answer: Option<&Answer>) -> String {
+/// An answer's end, and its packets where the other one has not the same.
+fn shown(answer: Option<&Answer>, other: Option<&Answer>) -> String {
     let Some(answer) = answer else {
         return "never asked".to_owned();
     };
-    let mut text = format!("{:?}", answer.end);
-    for (sequence, payload) in &answer.packets {
-        let start = &payload[..payload.len().min(200)];
-        text.push_str(&format!("\n    {sequence}: {}", start.escape_ascii()));
+    let mut text = format!("{:?}, {} packets", answer.end, answer.packets.len());
+    for (at, packet) in answer.packets.iter().enumerate() {
+        if other.is_none_or(|other| other.packets.get(at) != Some(packet)) {
+            let start = &packet.1[..packet.1.len().min(160)];
+            text.push_str(&format!("\n    {}: {}", packet.0, start.escape_ascii()));
+        }
     }
     text
 }

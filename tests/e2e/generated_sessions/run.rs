@@ -146,22 +146,28 @@ impl Tally {
     }
 }
 
-/// A difference, shrunk.
+/// A difference, shrunk: without others where it shows without them.
 pub(super) fn explained(rig: &mut Rig, found: &Difference, crowd: &[Program]) -> String {
-    let (kind, mut last) = (found.kind(), None);
+    let kind = found.kind();
+    let alone = (0..2).any(|_| seen_again(rig, &found.program, &[], &kind).is_some());
+    let crowd = if alone { &[] } else { crowd };
+    let mut last = None;
     let mut again = |candidate: &Program| {
-        let seen =
-            seen_again(rig, candidate, crowd, &kind).filter(|_| is_fixed_alone(rig, candidate));
+        let seen = seen_again(rig, candidate, crowd, &kind);
         let is_seen = seen.is_some();
         last = seen.or(last.take());
         is_seen
     };
-    if !(0..5).any(|_| again(&found.program)) {
-        return format!("was not seen again in five crowds. {found}");
+    if !(0..10).any(|_| again(&found.program)) {
+        return format!("was not seen again in ten crowds. {found}");
     }
     let short = shrink::shrink(&found.program, SHRINK_QUESTIONS_MAX, &mut again);
     let last = last.filter(|last| last.program == short);
-    last.map_or_else(|| format!("{short}"), |last| format!("{last}"))
+    let told = last.map_or_else(|| format!("{short}"), |last| format!("{last}"));
+    match alone {
+        true => format!("alone, {told}"),
+        false => format!("only among others, {told}"),
+    }
 }
 
 /// Whether a program gives the same answers twice at the server itself, alone and in crowds.
@@ -173,6 +179,7 @@ fn is_fixed(rig: &mut Rig, program: &Program, others: &[Program]) -> bool {
         })
 }
 
+/// Whether it does alone.
 pub(super) fn is_fixed_alone(rig: &mut Rig, program: &Program) -> bool {
     let program = std::slice::from_ref(program);
     let (mut one, mut other) = (rig.directly(program), rig.directly(program));
@@ -188,17 +195,27 @@ fn copies(rig: &mut Rig, program: &Program, others: &[Program]) -> Vec<Program> 
     programs
 }
 
-/// Copies of the program in a crowd of its old neighbours: the difference of that kind of one of the copies.
+/// The difference of that kind of one of the program's copies in a crowd of its old neighbours, or of the program alone where
+/// there are none. Nothing where it has no fixed answers.
 fn seen_again(
     rig: &mut Rig,
     candidate: &Program,
     crowd: &[Program],
     kind: &str,
 ) -> Option<Difference> {
-    let programs = copies(rig, candidate, crowd);
-    let found = rig.compare(&programs).into_iter();
-    let mut of_copies = found.filter(|(at, _)| *at < COPIES);
-    of_copies
-        .find(|(_, difference)| difference.kind() == kind)
-        .map(|(_, difference)| difference)
+    let one = std::slice::from_ref(candidate);
+    let (direct, twice) = (rig.directly(one).remove(0), rig.directly(one).remove(0));
+    if direct != twice {
+        return None;
+    }
+    let (programs, count) = match crowd.is_empty() {
+        true => (one.to_vec(), 1),
+        false => (copies(rig, candidate, crowd), COPIES),
+    };
+    let proxied = rig.proxied(&programs).into_iter().take(count);
+    let mut found = proxied.enumerate().filter_map(|(place, proxied)| {
+        let direct = direct.iter().map(|answer| answer.moved(0, place)).collect();
+        difference(candidate, direct, proxied)
+    });
+    found.find(|difference| difference.kind() == kind)
 }
