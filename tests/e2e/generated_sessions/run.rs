@@ -52,7 +52,9 @@ pub(super) fn run(seed: u64, count: u64) {
         let programs: Vec<Program> = numbers
             .map(|number| generate::program(seed, number, &rig.variables))
             .collect();
-        for (at, difference) in rig.compare(&programs) {
+        let differences = rig.compare(&programs);
+        assert!(rig.gate.runs(), "the proxy ended:\n{}", rig.gate.log());
+        for (at, difference) in differences {
             tally.note(&mut rig, batch + at as u64, difference, &programs);
         }
         tally.add(&programs, &rig);
