@@ -142,6 +142,8 @@ fn capabilities(dice: &mut Dice) -> Vec<&'static str> {
         "multi_statements" | "multi_results" | "ps_multi_results" => 75,
         "query_attributes" | "local_files" => 40,
         "found_rows" => 25,
+        // Deprecated, and a login with it leaves a warning that nobody else's has.
+        "no_schema" => 0,
         _ => 8,
     };
     let names = CAPABILITIES.iter().map(|(name, _)| *name);
