@@ -19,6 +19,8 @@ mod shrink;
 mod stage;
 mod variables;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::process;
@@ -58,6 +60,7 @@ fn the_kept_programs_give_the_same_answers() {
             "{name}: give this program fixed answers\n{program}"
         );
     }
+    let mut differing = BTreeMap::new();
     // Each several times, beside every other.
     for round in 0..4 {
         let all: Vec<_> = kept
@@ -72,16 +75,28 @@ fn the_kept_programs_give_the_same_answers() {
                 .take(CLIENTS)
                 .map(|(_, program)| program.clone())
                 .collect();
-            if let Some((at, difference)) = rig.compare(&crowd).first() {
-                panic!("{}: {difference}", part[at % part.len()].0);
+            for (at, difference) in rig.compare(&crowd) {
+                let name = &part[at % part.len()].0;
+                differing.insert(
+                    difference.program.to_string(),
+                    format!("{name}: {difference}"),
+                );
             }
         }
     }
+    let told: Vec<String> = differing.into_values().collect();
+    assert!(
+        told.is_empty(),
+        "{} differ\n\n{}",
+        told.len(),
+        told.join("\n\n")
+    );
 }
 
-/// The programs of tests/cases/sessions, parted by blank lines, with their files' names.
+/// The programs of tests/cases/sessions, or of the folder TIDEGATE_SESSIONS_KEPT, parted by blank lines, with their files' names.
 fn kept() -> Vec<(String, Program)> {
-    let folder = process::project().join("tests/cases/sessions");
+    let other = std::env::var_os("TIDEGATE_SESSIONS_KEPT").map(PathBuf::from);
+    let folder = other.unwrap_or_else(|| process::project().join("tests/cases/sessions"));
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder)
         .expect("the kept programs")

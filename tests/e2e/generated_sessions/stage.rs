@@ -226,7 +226,14 @@ impl Touched {
                 "LOAD DATA",
             ]),
             other: has(&["{S}B"]),
-            ids: has(&["INTO A ", "P_INSERT", "F_INCREMENT", "TABLE A"]),
+            ids: has(&[
+                "INTO A ",
+                "}.A ",
+                "}B.A ",
+                "P_INSERT",
+                "F_INCREMENT",
+                "TABLE A",
+            ]),
         }
     }
 }
