@@ -481,7 +481,7 @@ async fn check(
     waiting: Option<Waiting<'_>>,
 ) -> Result<(ServerConnection, Option<Nonce>), SessionError> {
     let rooms = &worker.rooms;
-    let epoch = rooms.grant_epoch();
+    let (epoch, began) = (rooms.grant_epoch(), Instant::now());
     let secret = Secret::of_password(password);
     let connected = match waiting {
         Some(waiting) => waiting.prove(client, worker, secret).await,
@@ -498,12 +498,9 @@ async fn check(
     };
     // A connection that is not for others has a password that may change without our hearing of it.
     if !password.is_empty() && backend.poolable {
-        rooms.verifiers.learn(
-            claim.user,
-            Verifier::of_password(password),
-            epoch,
-            Instant::now(),
-        );
+        rooms
+            .verifiers
+            .learn(claim.user, Verifier::of_password(password), epoch, began);
     }
     Ok((backend, None))
 }

@@ -210,6 +210,9 @@ impl Observer {
         let info = self.guard.info();
         info.set_digest(statement.map_or(0, |s| s.id.0));
         info.enter(SessionState::Running, worker.recorder.clock().unix_ms(at));
+        if statement.is_some_and(Statement::changes_accounts) {
+            worker.rooms.sees_accounts_change();
+        }
     }
 
     /// A statement has ended.
@@ -225,6 +228,9 @@ impl Observer {
             SessionState::Idle,
             worker.recorder.clock().unix_ms(timing.ended),
         );
+        if statement.is_some_and(|statement| statement.changes_accounts()) {
+            worker.rooms.sees_accounts_change();
+        }
         info.queries.add(1);
         info.bytes_in.add(execution.bytes_in);
         info.bytes_out.add(summary.bytes);

@@ -23,7 +23,7 @@ use crate::views::Views;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
@@ -117,12 +117,23 @@ impl Rooms {
             .map(|()| self.binlog.grant_epoch())
     }
 
+    /// A client changes accounts. Where the log does not tell of it, what is known of logins is from before, for all that we see.
+    pub fn sees_accounts_change(&self) {
+        if self.grant_epoch().is_none() {
+            self.verifiers.accounts_change(Instant::now());
+            self.pool.drop_idle(None);
+        }
+    }
+
     /// Whether the login of an idle connection is what a login now would be: no account and no grant changed since, whatever anybody
     /// was told of before this call. Global privileges and default roles stick to a login.
     pub async fn is_login_current(&self, connection: &ServerConnection) -> bool {
         let Some(then) = connection.grants else {
             // Nobody tells us: as long as a password counts.
-            return self.grant_epoch().is_none() && connection.age() < AGE_MAX_UNTOLD;
+            let opened = Instant::now().checked_sub(connection.age());
+            return self.grant_epoch().is_none()
+                && connection.age() < AGE_MAX_UNTOLD
+                && opened.is_some_and(|opened| self.verifiers.no_change_since(opened));
         };
         let Ok(told) = self.binlog.barrier().await else {
             return false;

@@ -3,6 +3,7 @@
 
 use crate::protocol::auth::Verifier;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// Users remembered at once.
@@ -21,6 +22,8 @@ struct Known {
 #[derive(Default)]
 pub struct Verifiers {
     known: DashMap<Box<[u8]>, Known>,
+    /// When somebody was last seen to change accounts where nobody else would tell.
+    changed: Mutex<Option<Instant>>,
 }
 
 impl Verifiers {
@@ -34,8 +37,22 @@ impl Verifiers {
         valid.then(|| known.verifier.clone())
     }
 
-    /// Remembers a password that the server has just accepted.
+    /// Somebody changes accounts: nothing that was known before counts.
+    pub fn accounts_change(&self, now: Instant) {
+        *self.changed.lock() = Some(now);
+        self.known.clear();
+    }
+
+    /// Whether nobody was seen to change accounts since `then`.
+    pub fn no_change_since(&self, then: Instant) -> bool {
+        self.changed.lock().is_none_or(|changed| changed < then)
+    }
+
+    /// Remembers a password that the server has accepted in a login that began at `now`.
     pub fn learn(&self, user: &[u8], verifier: Verifier, grant_epoch: Option<u64>, now: Instant) {
+        if !self.no_change_since(now) {
+            return;
+        }
         if self.known.len() >= USERS_MAX && !self.known.contains_key(user) {
             // Rather one more full login for everybody than a map that an attacker can grow.
             self.known.clear();
@@ -53,5 +70,29 @@ impl Verifiers {
     /// Forgets a user whose verifier the server no longer honours.
     pub fn forget(&self, user: &[u8]) {
         self.known.remove(user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_known_before_a_change_does_not_count() {
+        let verifiers = Verifiers::default();
+        let verifier = || Verifier::of_password(b"p");
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        verifiers.learn(b"u", verifier(), None, at(1));
+        assert!(verifiers.get(b"u", None, at(2)).is_some());
+        assert!(verifiers.get(b"u", None, at(62)).is_none());
+        verifiers.accounts_change(at(3));
+        assert!(verifiers.get(b"u", None, at(4)).is_none());
+        assert!(!verifiers.no_change_since(at(3)) && verifiers.no_change_since(at(4)));
+        // Its login began before the change: perhaps with the old password.
+        verifiers.learn(b"u", verifier(), None, at(2));
+        assert!(verifiers.get(b"u", None, at(4)).is_none());
+        verifiers.learn(b"u", verifier(), None, at(4));
+        assert!(verifiers.get(b"u", None, at(5)).is_some());
     }
 }

@@ -394,6 +394,15 @@ impl Statement {
         u32::try_from(1 + bytes / WEIGHT_UNIT_BYTES).unwrap_or(u32::MAX)
     }
 
+    /// Whether it says that accounts or grants change. What a stored program or a text of several statements does is not read.
+    pub fn changes_accounts(&self) -> bool {
+        let sets_password = || {
+            let start = self.digest_text.get(.."SET PASSWORD".len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case("SET PASSWORD"))
+        };
+        self.kind == Kind::Account || self.kind == Kind::Set && sets_password()
+    }
+
     /// Whether it may do more than was read of it. A text that the parser does not know, but that our own reading shows to be a
     /// plain query, does nothing to a session.
     pub fn may_do_more(&self) -> bool {

@@ -134,6 +134,44 @@ fn expired_passwords_are_the_servers_matter() {
     assert!(one(&[], "q", "SELECT 5").contains(refused));
 }
 
+#[test]
+fn a_new_password_counts_at_the_next_login_with_and_without_a_log() {
+    let untold = MySql::start(&[
+        "--skip-log-bin",
+        "--gtid-mode=OFF",
+        "--enforce-gtid-consistency=OFF",
+    ]);
+    for server in [MySql::shared(), &untold, MySql::shared_mariadb()] {
+        server.run("CREATE USER changing IDENTIFIED BY 'p0'");
+        let gate = Tidegate::of(server).start();
+        let one = |password: &str, sql: &str| {
+            let arguments = ["--ssl-mode=REQUIRED"];
+            ask(
+                Flavour::MySql,
+                gate.app_port,
+                "changing",
+                password,
+                &arguments,
+                sql,
+            )
+        };
+        for round in 0..4 {
+            let (old, new) = (format!("p{round}"), format!("p{}", round + 1));
+            // Twice: the second finds a connection that the first has left.
+            assert_eq!(one(&old, "SELECT 1"), "1\n", "{round}");
+            assert_eq!(one(&old, "SELECT 2"), "2\n", "{round}");
+            let change = match server.flavour {
+                Flavour::MariaDb => format!("SET PASSWORD = PASSWORD('{new}')"),
+                _ if round % 2 == 0 => format!("ALTER USER USER() IDENTIFIED BY '{new}'"),
+                _ => format!("SET PASSWORD = '{new}'"),
+            };
+            assert_eq!(one(&old, &change), "", "{round}");
+            assert!(one(&old, "SELECT 3").contains("ERROR 1045"), "{round}");
+        }
+        server.run("DROP USER changing");
+    }
+}
+
 /// The greeting of a server without TLS.
 fn greet(stage: &mut Stage) -> Option<Vec<u8>> {
     let [c0, c1, c2, c3] = (CAPS | 8).to_le_bytes();
