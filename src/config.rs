@@ -336,6 +336,8 @@ pub struct Pool {
     pub idle_max: usize,
     /// An idle backend connection is closed after this.
     pub idle_ms_max: u64,
+    /// One whose client has left is closed after this.
+    pub surplus_ms_max: u64,
     /// A backend connection is not lent again after this.
     pub lifetime_ms_max: u64,
     /// A client that has been idle for so long gives its connection up.
@@ -357,6 +359,7 @@ impl Default for Pool {
             connections_per_user_max: 0,
             idle_max: 64,
             idle_ms_max: 60_000,
+            surplus_ms_max: 2_000,
             lifetime_ms_max: 3_600_000,
             hold_ms_max: 1_000,
             prepared_max: 256,

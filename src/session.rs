@@ -550,7 +550,7 @@ impl Session {
         self.observer.closed(&self.worker);
         self.worker.lot.leave(&self.seat);
         if self.backend.is_gone() {
-            return;
+            return self.give_up_place();
         }
         let backend_is_whole = matches!(
             ended,

@@ -105,6 +105,8 @@ struct Idle {
     connection: ServerConnection,
     since: Instant,
     worker: usize,
+    /// Its client has left for good: it is kept for the next login only for a while.
+    is_surplus: bool,
 }
 
 /// What a session that asked for a connection is given.
@@ -341,7 +343,7 @@ impl Pool {
                 self.counters(idle.connection.user())
                     .idle
                     .fetch_sub(1, Relaxed);
-                self.give_back(idle.connection, idle.worker);
+                self.give_back(idle.connection, idle.worker, idle.is_surplus);
             }
             other => self.forget(other),
         }
@@ -412,11 +414,12 @@ impl Pool {
 
     /// Takes a connection that its session has left: the first who waits for one like it has it; if somebody has waited much longer
     /// for another, it makes room for him; else it is kept. One that is too old is closed.
-    pub fn give_back(&self, connection: ServerConnection, worker: usize) {
+    pub fn give_back(&self, connection: ServerConnection, worker: usize, is_surplus: bool) {
         let entry = Idle {
             connection,
             since: Instant::now(),
             worker,
+            is_surplus,
         };
         if self.is_too_old(&entry) {
             return;
@@ -459,6 +462,7 @@ impl Pool {
                         connection: *connection,
                         since: Instant::now(),
                         worker,
+                        is_surplus,
                     }
                 }
                 _ => return,
@@ -481,8 +485,22 @@ impl Pool {
     }
 
     fn is_too_old(&self, idle: &Idle) -> bool {
+        let idle_ms_max = match idle.is_surplus {
+            true => self.limits.surplus_ms_max.min(self.limits.idle_ms_max),
+            false => self.limits.idle_ms_max,
+        };
         idle.connection.age() > Duration::from_millis(self.limits.lifetime_ms_max)
-            || idle.since.elapsed() > Duration::from_millis(self.limits.idle_ms_max)
+            || idle.since.elapsed() > Duration::from_millis(idle_ms_max)
+    }
+
+    /// A client has left for good that had given its connection up: one like it is not wanted any more.
+    pub fn gone(&self, key: &ConnectionKey) {
+        let mut state = self.state.lock();
+        let like = |idle: &&mut Idle| !idle.is_surplus && idle.connection.fits(key);
+        if let Some(idle) = state.idle.iter_mut().find(like) {
+            idle.is_surplus = true;
+            idle.since = Instant::now();
+        }
     }
 
     fn evict_idle(&self, user: Option<&str>) -> bool {

@@ -22,16 +22,16 @@ const CARRIED: &str = "sql_mode character_set_client character_set_results chara
     group_replication_consistency information_schema_stats_expiry innodb_ddl_buffer_size innodb_ddl_threads \
     innodb_ft_enable_stopword innodb_ft_user_stopword_table innodb_lock_wait_timeout innodb_parallel_read_threads \
     innodb_table_locks interactive_timeout join_buffer_size keep_files_on_create lc_messages lc_time_names \
-    lock_wait_timeout long_query_time max_execution_time max_heap_table_size max_join_size max_length_for_sort_data \
+    lock_wait_timeout long_query_time max_execution_time max_heap_table_size max_join_size \
     max_points_in_geometry max_seeks_for_key max_sort_length max_sp_recursion_depth myisam_sort_buffer_size \
     myisam_stats_method net_retry_count old_alter_table optimizer_max_subgraph_pairs optimizer_prune_level \
     optimizer_search_depth optimizer_switch parser_max_mem_size print_identified_with_as_hex query_alloc_block_size \
-    query_prealloc_size range_alloc_block_size range_optimizer_max_mem_size read_buffer_size read_rnd_buffer_size \
+    range_alloc_block_size range_optimizer_max_mem_size read_buffer_size read_rnd_buffer_size \
     restrict_fk_on_non_standard_key resultset_metadata secondary_engine_cost_threshold select_into_disk_sync \
     set_operations_buffer_size show_create_table_skip_secondary_engine show_create_table_verbosity \
     show_gipk_in_create_table_and_information_schema sort_buffer_size sql_auto_is_null sql_big_selects sql_buffer_result \
-    sql_notes sql_quote_show_create sql_safe_updates sql_select_limit sql_warnings terminology_use_previous tmp_table_size \
-    transaction_alloc_block_size transaction_allow_batching transaction_prealloc_size unique_checks \
+    sql_notes sql_quote_show_create sql_safe_updates sql_select_limit sql_warnings tmp_table_size \
+    transaction_alloc_block_size transaction_allow_batching unique_checks \
     updatable_views_with_limit use_secondary_engine windowing_use_high_precision \
     max_statement_time max_recursive_iterations max_rowid_filter_size standard_compliant_cte system_versioning_asof \
     column_compression_threshold use_stat_tables histogram_size histogram_type optimizer_use_condition_selectivity \
@@ -39,7 +39,7 @@ const CARRIED: &str = "sql_mode character_set_client character_set_results chara
     eq_range_index_dive_limit join_cache_level mrr_buffer_size";
 
 /// Session variables whose assignment holds a session to its connection: their value cannot be read or set again without
-/// another effect, or needs a privilege. The server is asked to name them when they are assigned.
+/// another effect (to read one that is deprecated leaves a warning), or needs a privilege. The server is asked to name them when they are assigned.
 const HOLDING: &str = "timestamp insert_id rand_seed1 rand_seed2 pseudo_thread_id pseudo_replica_mode pseudo_slave_mode \
     gtid_next sql_log_bin sql_log_off profiling profiling_history_size optimizer_trace optimizer_trace_features \
     optimizer_trace_limit optimizer_trace_max_mem_size optimizer_trace_offset session_track_gtids session_track_schema \
@@ -53,7 +53,8 @@ const HOLDING: &str = "timestamp insert_id rand_seed1 rand_seed2 pseudo_thread_i
     max_error_count max_insert_delayed_threads min_examined_row_limit original_commit_timestamp \
     original_server_version preload_buffer_size select_into_buffer_size select_into_disk_sync_delay \
     sql_generate_invisible_primary_key sql_require_primary_key xa_detach_on_prepare \
-    debug debug_sync gtid_domain_id gtid_seq_no server_id skip_replication last_gtid";
+    debug debug_sync max_length_for_sort_data query_prealloc_size terminology_use_previous transaction_prealloc_size \
+    gtid_domain_id gtid_seq_no server_id skip_replication last_gtid";
 
 /// Columns of the query before the variables: ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID(), DATABASE(), the server.
 const LEADING: usize = 5;
@@ -66,6 +67,7 @@ const VALUE_BYTES_MAX: usize = 4096;
 pub struct Variables {
     names: Box<[&'static str]>,
     read_sql: String,
+    read_more_sql: String,
     track_sql: String,
 }
 
@@ -116,10 +118,9 @@ impl Variables {
             true => "@@server_uuid",
             false => "@@hostname",
         };
-        let mut read_sql =
-            format!("SELECT ROW_COUNT(),FOUND_ROWS(),LAST_INSERT_ID(),DATABASE(),{server}");
+        let mut rest = format!("LAST_INSERT_ID(),DATABASE(),{server}");
         names.iter().for_each(|name| {
-            let _infallible = write!(read_sql, ",@@{name}");
+            let _infallible = write!(rest, ",@@{name}");
         });
         let track_sql = format!(
             "session_track_system_variables=CONCAT(@@GLOBAL.session_track_system_variables,',{}'),session_track_state_change=1",
@@ -127,14 +128,19 @@ impl Variables {
         );
         Self {
             names: names.into(),
-            read_sql,
+            read_sql: format!("SELECT 0,0,{rest}"),
+            read_more_sql: format!("SELECT ROW_COUNT(),FOUND_ROWS(),{rest}"),
             track_sql,
         }
     }
 
-    /// The query that [`snapshot`](Self::snapshot) reads. It must be the next statement behind the client's.
-    pub fn read_sql(&self) -> &str {
-        &self.read_sql
+    /// The query that [`snapshot`](Self::snapshot) reads; with what the statement before it counted and found (and with a
+    /// warning, since FOUND_ROWS() is deprecated), or with zeros in that place.
+    pub fn read_sql(&self, with_rows: bool) -> &str {
+        match with_rows {
+            true => &self.read_more_sql,
+            false => &self.read_sql,
+        }
     }
 
     /// The assignments of a SET that make the server report what we must know.
@@ -270,7 +276,7 @@ mod tests {
     fn only_what_the_server_has_is_read_and_tracked() {
         let sql = variables();
         assert_eq!(
-            sql.read_sql(),
+            sql.read_sql(true),
             "SELECT ROW_COUNT(),FOUND_ROWS(),LAST_INSERT_ID(),DATABASE(),@@server_uuid,@@sql_mode,@@character_set_connection,\
              @@collation_connection,@@div_precision_increment"
         );

@@ -84,7 +84,10 @@ impl Traces {
 
     /// Whether a statement may ask for what the connection does not know.
     pub fn are_missed_by(&self, statement: &Statement) -> bool {
-        (self.is_count_elsewhere || self.is_found_elsewhere) && asks(statement)
+        let hold = &statement.hold;
+        // What else there is to ask for (warnings, errors) is where ROW_COUNT() is: to bring rows back would wipe it out.
+        hold.reads_found_rows && self.is_found_elsewhere
+            || self.is_count_elsewhere && asks(statement)
     }
 
     /// A query that found so many rows has been run on the connection.

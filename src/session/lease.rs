@@ -85,17 +85,30 @@ impl Session {
         self.worker.lot.enter(&self.seat);
     }
 
-    async fn find_connection(
-        &mut self,
-        away: &Away,
-    ) -> Result<(ServerConnection, bool), SessionError> {
-        let worker = self.worker.clone();
+    /// What a connection must be for this session.
+    fn key(&self, away: &Away) -> ConnectionKey {
         let mut key = ConnectionKey::new(
             self.backend.user_arc(),
             self.backend.capabilities,
             away.known.schema.is_none(),
         );
         key.grants_min = away.grants;
+        key
+    }
+
+    /// The session ends without a connection.
+    pub(super) fn give_up_place(&self) {
+        if let Some(away) = &self.away {
+            self.worker.rooms.pool.gone(&self.key(away));
+        }
+    }
+
+    async fn find_connection(
+        &mut self,
+        away: &Away,
+    ) -> Result<(ServerConnection, bool), SessionError> {
+        let worker = self.worker.clone();
+        let key = self.key(away);
         loop {
             let acquired = worker.rooms.pool.acquire(&key.user, Some(&key), worker.id);
             let grant = self.client.wait_for_pool(acquired).await?;
@@ -214,7 +227,10 @@ impl Session {
         let mut left = std::mem::replace(&mut self.backend, gone);
         left.is_used = true;
         left.login_ok.clear();
-        self.worker.rooms.pool.give_back(left, self.worker.id);
+        self.worker
+            .rooms
+            .pool
+            .give_back(left, self.worker.id, false);
         Ok(true)
     }
 
@@ -250,8 +266,10 @@ impl Session {
 
     /// Asks the connection for everything that is to be carried.
     async fn look(&mut self) -> Result<(), SessionError> {
-        let seen = look(&mut self.backend);
+        let with_rows = !self.traces.are_known();
+        let seen = look(&mut self.backend, with_rows);
         match self.client.wait_for_backend(seen).await? {
+            Ok(Some(_)) if !with_rows => self.traces.moved(),
             Ok(Some(snapshot)) => {
                 self.traces.found(snapshot.row_count, snapshot.found_rows);
             }
@@ -274,17 +292,20 @@ impl Session {
 }
 
 /// Reads the state of a connection and remembers it there. `None`: it cannot be carried.
-async fn look(connection: &mut ServerConnection) -> Result<Option<Snapshot>, ExchangeError> {
+async fn look(
+    connection: &mut ServerConnection,
+    with_rows: bool,
+) -> Result<Option<Snapshot>, ExchangeError> {
     let Some(variables) = connection.variables.clone() else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
-    let sql = variables.read_sql().as_bytes();
-    connection
-        .query(sql, |more| {
-            super::exchange::keep(&mut bytes, more, VARIABLES_BYTES_MAX)
-        })
-        .await?;
+    let sql = variables.read_sql(with_rows).as_bytes();
+    let keeps = |more: &[u8]| super::exchange::keep(&mut bytes, more, VARIABLES_BYTES_MAX);
+    if connection.query(sql, keeps).await?.warnings > 0 {
+        // Whoever comes next must not find them.
+        connection.query(b"DO 0", |_| Ok(())).await?;
+    }
     let rows = all_rows(&bytes, connection.capabilities);
     let snapshot = rows
         .and_then(|mut rows| rows.pop())
@@ -308,7 +329,7 @@ async fn bring(
 ) -> Result<bool, ExchangeError> {
     arm(connection, rooms).await?;
     if connection.known.is_none() || connection.last_insert_id.is_none() {
-        look(connection).await?;
+        look(connection, false).await?;
     }
     let (Some(known), Some(variables)) = (connection.known.take(), connection.variables.clone())
     else {

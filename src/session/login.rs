@@ -542,7 +542,9 @@ async fn find_connection(
     let user: Arc<str> = String::from_utf8_lossy(claim.user).into();
     let capabilities = backend_capabilities(client, worker);
     let key = ConnectionKey::new(user.clone(), capabilities, claim.schema.is_empty());
-    let mut reuses = proven && std::str::from_utf8(claim.user).is_ok();
+    // The server warns of some options at each login, and goes on to do so: such a connection is nobody else's.
+    let warns = client.capabilities & capability::NO_SCHEMA != 0;
+    let mut reuses = proven && !warns && std::str::from_utf8(claim.user).is_ok();
     let slot = loop {
         let wanted = reuses.then_some(&key);
         let mut idle = match rooms.pool.acquire(&user, wanted, worker.id).await? {
@@ -569,6 +571,7 @@ async fn find_connection(
         backend_login::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
     backend.hold(slot);
     backend.grants = grants;
+    backend.poolable &= !warns;
     rooms.saw_facts(&backend.facts);
     Ok(backend)
 }

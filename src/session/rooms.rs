@@ -151,7 +151,7 @@ impl Rooms {
             return;
         }
         match tokio::time::timeout(RESET_MAX, connection.reset()).await {
-            Ok(Ok(())) => self.pool.give_back(connection, worker),
+            Ok(Ok(())) => self.pool.give_back(connection, worker, true),
             Ok(Err(error)) => tracing::debug!(%error, "a backend connection could not be reset"),
             Err(_) => tracing::debug!("the reset of a backend connection took too long"),
         }

@@ -36,6 +36,8 @@ pub struct Hold {
     pub runs_unseen: bool,
     /// Asks ROW_COUNT().
     pub reads_row_count: bool,
+    /// Asks FOUND_ROWS().
+    pub reads_found_rows: bool,
     /// FOUND_ROWS() afterwards is not simply the number of rows that were sent: LIMIT, SQL_CALC_FOUND_ROWS.
     pub limits_rows: bool,
     /// It changes FOUND_ROWS() in a way that its answer does not tell; else it leaves it as it was, or tells by its rows.
@@ -81,6 +83,7 @@ impl Hold {
             prepares: kind == Kind::Prepare || unread && has("PREPARE"),
             runs_unseen: runs_unseen(kind, effects, statement.opaque.is_some()),
             reads_row_count: has("ROW_COUNT"),
+            reads_found_rows: has("FOUND_ROWS"),
             limits_rows: has("LIMIT")
                 || has("SQL_CALC_FOUND_ROWS")
                 || kind == Kind::Select && has("INTO"),

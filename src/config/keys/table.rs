@@ -324,6 +324,12 @@ pub static KEYS: &[Key] = &[
         "An idle connection is closed after this.",
     ),
     key(
+        "pool.surplus_ms_max",
+        Field::U64(|c| &mut c.pool.surplus_ms_max, 0, DAY_MS),
+        "ms",
+        "A connection whose client has left is kept for the next login for so long, and then closed.",
+    ),
+    key(
         "pool.lifetime_ms_max",
         Field::U64(|c| &mut c.pool.lifetime_ms_max, 1_000, 30 * DAY_MS),
         "ms",
