@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Read buffer for what is still compressed.
 const RAW_BYTES: usize = 8 * 1024;
 /// Write buffers that grew beyond this go when they are empty.
-const KEPT_BYTES: usize = 8 * 1024;
+const KEPT_BYTES: usize = 1024;
 
 /// Where in a compressed packet the reader is.
 enum Place {
@@ -74,17 +74,13 @@ pub struct Compressed {
 impl Compressed {
     /// Compresses from now on. `ahead` was read from `inner` already.
     pub fn new(inner: Stream, algorithm: Algorithm, role: Role, ahead: &[u8]) -> Self {
-        let mut raw = vec![0; RAW_BYTES.max(ahead.len())].into_boxed_slice();
-        if let Some(start) = raw.get_mut(..ahead.len()) {
-            start.copy_from_slice(ahead);
-        }
         Self {
             inner,
             algorithm,
             role,
             numbers: Numbers::new(role),
             next: 0,
-            raw,
+            raw: ahead.into(),
             raw_start: 0,
             raw_end: ahead.len(),
             place: Place::Head([0; HEAD_BYTES], 0),
@@ -116,12 +112,19 @@ impl Compressed {
         matches!(&self.place, Place::Packed(packed) if packed.plain_left == 0 && is_here(packed))
     }
 
-    /// Reads into the empty raw buffer; 0 is the end.
+    /// Reads into the empty raw buffer; 0 is the end. While nothing comes there is no buffer: an idle peer costs next to nothing.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        (self.raw_start, self.raw_end) = (0, 0);
+        if self.raw.is_empty() {
+            self.raw = vec![0; RAW_BYTES].into_boxed_slice();
+        }
         let mut block = ReadBuf::new(&mut self.raw);
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut block))?;
-        (self.raw_start, self.raw_end) = (0, block.filled().len());
-        Poll::Ready(Ok(self.raw_end))
+        let polled = Pin::new(&mut self.inner).poll_read(cx, &mut block);
+        self.raw_end = block.filled().len();
+        if self.raw_end == 0 {
+            self.raw = Box::default();
+        }
+        polled.map_ok(|()| self.raw_end)
     }
 
     /// One step with what the raw buffer holds. Answers how many plain bytes `buf` got.
@@ -249,7 +252,9 @@ impl Compressed {
         self.out_gone = 0;
         for buffer in [&mut self.out, &mut self.pending] {
             buffer.clear();
-            buffer.shrink_to(KEPT_BYTES);
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
         }
         Poll::Ready(Ok(()))
     }
