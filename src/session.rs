@@ -328,7 +328,7 @@ impl Session {
             person,
             seat,
             ties: Ties::default(),
-            traces: Traces::default(),
+            traces: Traces::new(),
             away: None,
             changes: 0,
             ended_by_eof: false,

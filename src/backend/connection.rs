@@ -40,6 +40,8 @@ pub enum ExchangeError {
     Refused {
         /// MySQL error number.
         code: u16,
+        /// SQLSTATE.
+        sqlstate: [u8; 5],
         /// The server's text.
         message: String,
     },
@@ -160,6 +162,8 @@ pub struct Known {
     pub schema: Option<Box<str>>,
     /// The server's name for itself.
     pub server: Box<str>,
+    /// Collation id of texts in its answers. A login and SET NAMES .. COLLATE set it, and no variable shows it.
+    pub results_collation: u16,
 }
 
 impl ServerConnection {
@@ -390,6 +394,7 @@ fn finished(mut summary: Summary) -> Result<Summary, ExchangeError> {
         None => Ok(summary),
         Some(error) => Err(ExchangeError::Refused {
             code: error.code,
+            sqlstate: error.sqlstate,
             message: String::from_utf8_lossy(&error.message).into_owned(),
         }),
     }

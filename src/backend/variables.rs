@@ -56,6 +56,20 @@ const HOLDING: &str = "timestamp insert_id rand_seed1 rand_seed2 pseudo_thread_i
     debug debug_sync max_length_for_sort_data query_prealloc_size terminology_use_previous transaction_prealloc_size \
     gtid_domain_id gtid_seq_no server_id skip_replication last_gtid";
 
+/// Variables that change another one when they are set; the other one is set behind them ([`CARRIED`] has them in this order).
+const FOLLOWERS: [(&str, &str); 3] = [
+    ("character_set_connection", "collation_connection"),
+    ("character_set_server", "collation_server"),
+    ("max_join_size", "sql_big_selects"),
+];
+
+/// What SET NAMES sets besides the character set of results.
+const NAMED: [&str; 3] = [
+    "character_set_client",
+    "character_set_connection",
+    "collation_connection",
+];
+
 /// Columns of the query before the variables: ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID(), DATABASE(), the server.
 const LEADING: usize = 5;
 
@@ -185,17 +199,24 @@ impl Variables {
         })
     }
 
-    /// The assignments of a SET that turns `from` into `to`; empty when they are equal.
-    pub fn difference(&self, from: &Values, to: &Values) -> String {
+    /// The assignments of a SET that turns `from` into `to`; empty when they are equal. `renamed`: a SET NAMES stands before them.
+    pub fn difference(&self, from: &Values, to: &Values, renamed: bool) -> String {
         let mut sql = String::new();
-        if from.hash == to.hash {
+        if from.hash == to.hash && !renamed {
             return sql;
         }
-        // Setting the character set of the connection changes its collation too.
-        let charset = "character_set_connection";
-        let recollate = self.value(from, charset) != self.value(to, charset);
+        let differs = |name: &str| self.value(from, name) != self.value(to, name);
+        // Setting the first of these changes the second, too.
+        let follows = |name: &str| {
+            FOLLOWERS
+                .iter()
+                .any(|(first, second)| *second == name && differs(first))
+        };
         for ((name, from), to) in self.names.iter().zip(&from.values).zip(&to.values) {
-            if from == to && !(recollate && *name == "collation_connection") {
+            let is_renamed = renamed
+                && (NAMED.contains(name) || *name == "character_set_results" && to.is_none());
+            let is_done = renamed && *name == "character_set_results" && to.is_some();
+            if is_done || from == to && !follows(name) && !is_renamed {
                 continue;
             }
             let comma = if sql.is_empty() { "" } else { "," };
@@ -289,14 +310,18 @@ mod tests {
         let a = of([Some("ANSI"), Some("latin1"), Some("latin1_bin"), Some("4")]);
         let b = of([Some(""), Some("utf8mb4"), Some("latin1_bin"), Some("9")]);
         let v = variables();
-        assert_eq!(v.difference(&a, &a), "");
+        assert_eq!(v.difference(&a, &a, false), "");
         assert_eq!(
-            v.difference(&a, &b),
+            v.difference(&a, &a, true),
+            "character_set_connection='latin1',collation_connection='latin1_bin'"
+        );
+        assert_eq!(
+            v.difference(&a, &b, false),
             "sql_mode='',character_set_connection='utf8mb4',collation_connection='latin1_bin',div_precision_increment=9"
         );
         assert_ne!(a.hash, b.hash);
         let null = of([None, Some("latin1"), Some("latin1_bin"), Some("4")]);
-        assert_eq!(v.difference(&a, &null), "sql_mode=NULL");
+        assert_eq!(v.difference(&a, &null, false), "sql_mode=NULL");
         let empty = of([Some(""), Some("latin1"), Some("latin1_bin"), Some("4")]);
         assert_ne!(null.hash, empty.hash);
     }

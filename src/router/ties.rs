@@ -199,7 +199,9 @@ impl Ties {
         reported: Reported,
     ) {
         let ok = summary.error.is_none();
-        self.diagnostics = !ok || summary.warnings > 0;
+        // Who asks for warnings leaves them as they are.
+        let keeps = self.diagnostics && statement.is_some_and(|s| s.reads_diagnostics);
+        self.diagnostics = !ok || summary.warnings > 0 || keeps;
         if let Some(error) = &summary.error
             && EXPIRED_PASSWORD.contains(&error.code)
         {

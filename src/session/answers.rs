@@ -344,7 +344,7 @@ impl Session {
                 worker.keep_service(service);
                 Ok(answer)
             }
-            Err(ExchangeError::Refused { code, message }) => {
+            Err(ExchangeError::Refused { code, message, .. }) => {
                 tracing::info!(
                     code,
                     message,

@@ -251,6 +251,7 @@ impl Session {
     }
 
     async fn init_db(&mut self, length: usize) -> Result<(), SessionError> {
+        self.place_all().await?;
         let schema: Arc<str> = String::from_utf8_lossy(self.body(length)).into();
         let summary = self.relay_command(Command::InitDb, length).await?;
         self.backend.had_schema = true;
@@ -273,16 +274,21 @@ impl Session {
         self.prepared.clear();
         (self.prepared_bytes, self.long_data) = (0, 0);
         self.ties = Ties::default();
-        self.traces = Traces::default();
+        self.traces = Traces::new();
         self.ended_by_eof = false;
         self.changes += 1;
     }
 
     async fn reset_connection(&mut self, length: usize) -> Result<(), SessionError> {
+        self.attach().await?;
+        self.look_back().await?;
+        let traces = self.traces;
         let summary = self.relay_command(Command::ResetConnection, length).await?;
         if let Some(summary) = summary.filter(|s| s.error.is_none()) {
             self.set_unlogged(false);
             self.begin_anew();
+            self.traces = traces;
+            self.traces.reset();
             self.backend.forget();
             let rooms = self.worker.rooms.clone();
             let armed = lease::arm(&mut self.backend, &rooms);

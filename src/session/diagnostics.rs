@@ -112,7 +112,16 @@ fn write_out(statement: &Statement, text: &[u8], count: i64) -> Option<Vec<u8>> 
     let mut written = before.to_vec();
     written.extend_from_slice(format!("CAST({count} AS SIGNED)").as_bytes());
     if statement.kind == Kind::Select {
-        let alone = before.trim_ascii().eq_ignore_ascii_case(b"select");
+        let head = before.trim_ascii();
+        let open = head.iter().filter(|b| **b == b'(').count();
+        let closed = head.iter().filter(|b| **b == b')').count();
+        let quoted = head.iter().any(|b| matches!(b, b'\'' | b'"' | b'`'));
+        let begins = head
+            .get(..6)
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"select"));
+        // An item of the outermost list, and all of it.
+        let alone =
+            begins && !quoted && open == closed && (head.len() == 6 || head.ends_with(b","));
         let rest = after.trim_ascii();
         let is_named = rest.len() > 3 && rest.get(..3)?.eq_ignore_ascii_case(b"as ");
         let ends = rest.is_empty() || rest == b";";
@@ -197,7 +206,15 @@ mod tests {
             ),
             ("set @a = row_count()", Some("set @a = CAST(5 AS SIGNED)")),
             ("select row_count() + 1", None),
-            ("select 1, row_count()", None),
+            (
+                "select 1, row_count()",
+                Some("select 1, CAST(5 AS SIGNED) AS `row_count()`"),
+            ),
+            (
+                "select last_insert_id(), row_count(), 2",
+                Some("select last_insert_id(), CAST(5 AS SIGNED) AS `row_count()`, 2"),
+            ),
+            ("select (select 1, row_count())", None),
             ("set @a = row_count(), @b = row_count()", None),
         ] {
             assert_eq!(written(text).as_deref(), wanted, "{text}");

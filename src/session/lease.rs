@@ -22,12 +22,17 @@ use crate::backend::variables::{Snapshot, Variables};
 use crate::config::PoolMode;
 use crate::protocol::auth::Secret;
 use crate::protocol::capability;
+use crate::protocol::column::{BufferedResult, ColumnDefinition};
 use crate::protocol::command::Command;
 use crate::protocol::handshake::Attributes;
 use crate::protocol::relay::Expect;
 use crate::protocol::response::OkPacket;
 use crate::router::ties::{Reported, Tie};
+use mysql_common::collations::{Collation, CollationId};
 use std::sync::Arc;
+
+/// Where the query that looks at a connection has its default schema.
+const SCHEMA_COLUMN: usize = 3;
 
 /// Names and values of all variables of a server.
 const VARIABLES_BYTES_MAX: usize = 1 << 20;
@@ -125,11 +130,15 @@ impl Session {
             let brought = bring(&mut connection, away, &worker.rooms);
             match self.client.wait_for_backend(brought).await? {
                 Ok(is_other_server) => return Ok((connection, is_other_server)),
-                Err(ExchangeError::Refused { code, message }) => {
+                Err(ExchangeError::Refused {
+                    code,
+                    sqlstate,
+                    message,
+                }) => {
                     let text = format!("{message} (Tidegate: the session could not be carried on)");
                     return Err(SessionError::Unattached {
                         code,
-                        sqlstate: *b"HY000",
+                        sqlstate,
                         text,
                     });
                 }
@@ -240,7 +249,8 @@ impl Session {
     }
 
     async fn ask_reports(&mut self) -> Result<(), SessionError> {
-        let (row_count, found_rows) = (self.traces.row_count, self.traces.found_rows);
+        // A ping counts no rows.
+        self.look_back().await?;
         let asked = self.backend.run(Command::Ping, &[], Expect::Simple);
         match self.client.wait_for_backend(asked).await? {
             Ok(summary) => {
@@ -254,12 +264,6 @@ impl Session {
                 self.state.status = summary.status;
             }
             Err(error) => return Err(error.into()),
-        }
-        // A ping counts no rows.
-        (self.traces.row_count, self.traces.found_rows) = (row_count, found_rows);
-        self.traces.is_count_elsewhere = row_count.is_some();
-        if row_count.is_none() {
-            self.ties.until_reset(Tie::RowCount);
         }
         Ok(())
     }
@@ -315,10 +319,34 @@ async fn look(
             values: snapshot.values.clone(),
             schema: snapshot.schema.clone(),
             server: snapshot.server.clone(),
+            results_collation: results_collation(&bytes, connection.capabilities),
         });
         connection.last_insert_id = Some(snapshot.last_insert_id);
     }
     Ok(snapshot)
+}
+
+/// The collation in which a column that is a text came.
+fn results_collation(answer: &[u8], capabilities: u32) -> u16 {
+    let column = || {
+        let parts = BufferedResult::parse(answer, capabilities).ok()?;
+        let payload = parts.columns.get(SCHEMA_COLUMN)?.clone();
+        ColumnDefinition::parse(answer.get(payload)?).ok()
+    };
+    column().map_or(0, |column| column.collation)
+}
+
+/// The assignment that gives texts in answers their collation; what else it sets must be set behind it. Empty: it is right already.
+fn names_sql(from: &Known, to: &Known) -> String {
+    let collation = Collation::resolve(CollationId::from(to.results_collation));
+    match from.results_collation == to.results_collation || to.results_collation == 0 {
+        true => String::new(),
+        false => format!(
+            "NAMES '{}' COLLATE '{}'",
+            collation.charset(),
+            collation.collation()
+        ),
+    }
 }
 
 /// Gives a connection the state of a session. Answers whether it is on another server than before.
@@ -335,7 +363,14 @@ async fn bring(
     else {
         return Err(crate::protocol::ProtocolError::Unsupported("session state").into());
     };
-    let mut sql = variables.difference(&known.values, &away.known.values);
+    let mut sql = names_sql(&known, &away.known);
+    let differ = variables.difference(&known.values, &away.known.values, !sql.is_empty());
+    let comma = if sql.is_empty() || differ.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    sql = format!("{sql}{comma}{differ}");
     if connection.last_insert_id != Some(away.last_insert_id) {
         let comma = if sql.is_empty() { "" } else { "," };
         sql = format!("{sql}{comma}last_insert_id={}", away.last_insert_id);
@@ -354,6 +389,7 @@ async fn bring(
         values: away.known.values.clone(),
         schema: away.known.schema.clone(),
         server: known.server,
+        results_collation: away.known.results_collation,
     });
     connection.last_insert_id = Some(away.last_insert_id);
     Ok(is_other_server)

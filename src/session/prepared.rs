@@ -6,7 +6,7 @@ use super::answers::{Question, Tried};
 use super::error::SessionError;
 use super::relay::{Ask, Timing, relay_answer, send_to_backend};
 use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
-use super::text::Request;
+use super::text::{Request, may_change_state};
 use super::{Entrance, Session};
 use crate::backend::statements::StatementKey;
 use crate::binlog::Binlog;
@@ -451,6 +451,9 @@ impl Session {
         let Some(id) = self.statement_id() else {
             return Err(SessionError::Internal("an execution without a statement"));
         };
+        if statement.is_none_or(|statement| may_change_state(statement)) {
+            Box::pin(self.place_all()).await?;
+        }
         let server_id = self.place_statement(id, false).await?;
         let retracks = self
             .show_trackers(statement.map(|statement| &**statement))

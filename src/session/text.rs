@@ -171,6 +171,9 @@ impl Session {
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
         self.attach().await?;
+        if !self.prepared.is_empty() && may_change_state(statement) {
+            Box::pin(self.place_all()).await?;
+        }
         let retracks = self.show_trackers(Some(statement)).await?;
         self.forward_statement(length, statement).await?;
         timing.sent = Instant::now();
@@ -330,6 +333,12 @@ impl Session {
         self.traces.forget();
         Ok(summary)
     }
+}
+
+/// Whether a statement may change what others are prepared in.
+pub(super) fn may_change_state(statement: &Statement) -> bool {
+    let effects = &statement.effects;
+    effects.env || effects.may_change_schema || statement.opaque.is_some()
 }
 
 fn note_app(observer: &mut Observer, worker: &Worker, query: &QueryBody<'_>) {

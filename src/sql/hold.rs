@@ -120,16 +120,30 @@ fn mentions_user_variable(text: &str) -> bool {
 
 /// Statements after which FOUND_ROWS() is what it was (measured on 9.7.4), or, for a query, what its answer shows.
 fn leaves_found_rows(kind: Kind, text: &str) -> bool {
+    let reads = || text.contains("SELECT") || text.contains("TABLE ");
     match kind {
+        Kind::Insert | Kind::Replace | Kind::Delete => !reads(),
+        Kind::Ddl => !text.contains("SELECT"),
+        Kind::Show => {
+            (text.contains("WARNINGS") || text.contains("ERRORS")) && !text.contains("COUNT")
+        }
         Kind::Select
-        | Kind::Delete
         | Kind::Set
         | Kind::Use
         | Kind::Begin
         | Kind::Commit
         | Kind::Rollback
-        | Kind::Savepoint => true,
-        Kind::Insert | Kind::Replace => !text.contains("SELECT") && !text.contains("TABLE"),
+        | Kind::Savepoint
+        | Kind::Lock
+        | Kind::Unlock
+        | Kind::Flush
+        | Kind::Account
+        | Kind::Prepare
+        | Kind::Deallocate
+        | Kind::Handler
+        | Kind::Maintenance
+        | Kind::Diagnostics
+        | Kind::Xa => true,
         _ => false,
     }
 }

@@ -63,10 +63,14 @@ impl Session {
         );
         let done = match self.client.wait_for_backend(asked).await? {
             Ok(summary) => summary.prepared,
-            Err(ExchangeError::Refused { code, message }) => {
+            Err(ExchangeError::Refused {
+                code,
+                sqlstate,
+                message,
+            }) => {
                 return Err(SessionError::Unattached {
                     code,
-                    sqlstate: *b"HY000",
+                    sqlstate,
                     text: message,
                 });
             }
@@ -78,6 +82,21 @@ impl Session {
             prepared.on = (serial, done.statement_id);
         }
         Ok(done.statement_id)
+    }
+
+    /// Before a statement that may change the state that statements are prepared in: those of the session that are not prepared on
+    /// this connection are, while the state is still theirs, and stay.
+    pub(in crate::session) async fn place_all(&mut self) -> Result<(), SessionError> {
+        let ids: Vec<u32> = self.prepared.keys().copied().collect();
+        for id in ids {
+            match self.place_statement(id, false).await {
+                Ok(server_id) => self.backend.statements.keep(server_id),
+                // Its tables are gone, perhaps: its execution will say so.
+                Err(SessionError::Unattached { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Remembers a statement that the client has prepared.
