@@ -58,6 +58,8 @@ pub struct ConnectionKey {
     pub needs_no_schema: bool,
     /// The count of changes of grants that its login must have seen.
     pub grants_min: Option<u64>,
+    /// The one that the session had before, by its serial number: nothing has to be carried there. 0: a login.
+    pub last: u64,
 }
 
 impl ConnectionKey {
@@ -68,6 +70,7 @@ impl ConnectionKey {
             capabilities: capabilities & !LOGIN_ONLY,
             needs_no_schema,
             grants_min: None,
+            last: 0,
         }
     }
 }

@@ -383,12 +383,15 @@ impl Pool {
         let mut dropped = Vec::new();
         let mut state = self.state.lock();
         let taken = loop {
-            let fits = |i: &Idle| i.connection.fits(key);
-            let own = state
-                .idle
-                .iter()
-                .rposition(|i| i.worker == worker && fits(i));
-            let Some(at) = own.or_else(|| state.idle.iter().rposition(fits)) else {
+            let rank = |(at, i): (usize, &Idle)| {
+                let fits = i.connection.fits(key);
+                // A session wants its own one back, and leaves those of clients that are gone to logins, which must reset any.
+                let is_for_it = (key.last == 0) == i.is_surplus;
+                let is_last = i.connection.serial == key.last;
+                fits.then_some((is_last, is_for_it, i.worker == worker, at))
+            };
+            let best = state.idle.iter().enumerate().filter_map(rank).max();
+            let Some((.., at)) = best else {
                 break None;
             };
             let Some(found) = state.idle.remove(at) else {

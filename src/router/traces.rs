@@ -68,6 +68,11 @@ impl Traces {
         self.moved();
     }
 
+    /// A command that is no statement was answered. Rows found stay as they were (measured on 9.7.4).
+    pub fn commanded(&mut self, row_count: Option<i64>) {
+        (self.row_count, self.is_count_elsewhere) = (row_count, false);
+    }
+
     /// The session was given an answer of so many rows found that did not come from its connection.
     pub fn served_elsewhere(&mut self, found_rows: u64) {
         *self = Self {

@@ -462,7 +462,7 @@ fn is_string(code: u8) -> bool {
 
 /// Bytes of a text before its outermost FROM: the select list and what stands before it. All of the text if there is no such word,
 /// or if there are comments, in which such a word would mislead.
-fn select_list_bytes(text: &[u8]) -> usize {
+pub(super) fn select_list_bytes(text: &[u8]) -> usize {
     let has_comment = memchr::memchr(b'#', text).is_some()
         || memchr::memmem::find(text, b"/*").is_some()
         || memchr::memmem::find(text, b"--").is_some();

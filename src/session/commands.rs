@@ -112,7 +112,11 @@ impl Session {
         self.note_reported(reported);
         if !matches!(command, Command::StmtReset | Command::Statistics) {
             self.ties.observe_command(&summary, reported);
-            self.traces.forget();
+            self.traces.commanded(match (&summary.error, command) {
+                (Some(_), _) => Some(-1),
+                (None, Command::Ping | Command::InitDb) => Some(0),
+                (None, _) => None,
+            });
         }
         Ok(Some(summary))
     }

@@ -53,6 +53,7 @@ pub(super) struct Person {
 #[derive(Clone)]
 pub(super) struct Away {
     known: Known,
+    serial: u64,
     last_insert_id: u64,
     grants: Option<u64>,
 }
@@ -98,6 +99,7 @@ impl Session {
             away.known.schema.is_none(),
         );
         key.grants_min = away.grants;
+        key.last = away.serial;
         key
     }
 
@@ -227,6 +229,7 @@ impl Session {
         }
         self.away = Some(Away {
             known,
+            serial: self.backend.serial,
             last_insert_id,
             grants: self.backend.grants,
         });

@@ -2,7 +2,7 @@
 //! connection that the session comes to, a statement has another one (`place`).
 //! Never decodes a value further than a check needs.
 
-use super::answers::{Question, Tried};
+use super::answers::{Question, Tried, select_list_bytes};
 use super::error::SessionError;
 use super::relay::{Ask, Timing, relay_answer, send_to_backend};
 use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
@@ -46,6 +46,8 @@ pub(super) struct Prepared {
     text: Option<Arc<[u8]>>,
     /// An execution may be answered from elsewhere.
     may_be_better: bool,
+    /// Its columns may be made of parameters, so that their types show in its answers.
+    shows_parameters: bool,
     /// Parameters it declares.
     declared: usize,
     /// [`SessionState::env_changes`](crate::router::session_state::SessionState) when it was prepared: some variables stick to it.
@@ -80,6 +82,7 @@ impl Prepared {
             statement: None,
             text: None,
             may_be_better: false,
+            shows_parameters: false,
             declared: 0,
             env_changes: 0,
             types: Arc::default(),
@@ -104,6 +107,12 @@ impl Prepared {
             ..Self::unread()
         }
     }
+}
+
+/// Whether a parameter stands where a column is made: before the outermost FROM.
+fn shows_parameters(statement: &Statement, text: &[u8]) -> bool {
+    let list = text.get(..select_list_bytes(text)).unwrap_or(text);
+    statement.kind == Kind::Select && list.contains(&b'?')
 }
 
 /// What an execution runs: the statement, and its text and parameters if it may be answered from elsewhere.
@@ -260,6 +269,7 @@ impl Session {
             && statement.is_plain_read()
             && (statement.aggregate || statement.cacheable.is_ok());
         let text: Option<Arc<[u8]>> = may_be_held.then(|| Arc::from(self.body(length)));
+        let shows_parameters = shows_parameters(&statement, self.body(length));
         let kill = (self.entrance == Entrance::App && statement.kind == Kind::Kill)
             .then(|| PreparedKill::read(self.body(length), self.lex_mode()))
             .flatten();
@@ -279,6 +289,7 @@ impl Session {
                 statement: Some(statement),
                 text,
                 may_be_better,
+                shows_parameters,
                 declared,
                 env_changes,
                 kill,
@@ -309,7 +320,7 @@ impl Session {
         self.ties.prepared(&summary);
         if self.ties.has_diagnostics() {
             // Now the connection has something to be asked for.
-            self.traces.forget();
+            self.traces.commanded(summary.error.as_ref().map(|_| -1));
         }
         Ok(summary.prepared)
     }
@@ -418,7 +429,7 @@ impl Session {
             && *types != *prepared.types
         {
             prepared.types = Arc::from(types);
-            prepared.history.add(types);
+            prepared.history.add(types, prepared.shows_parameters);
         }
         let simple = flags & EXECUTE_CURSOR_ANY == 0
             && parameters.count == prepared.declared

@@ -77,12 +77,11 @@ async fn work(mut conn: Conn, who: i32, schema: String) {
         .await
         .unwrap();
     let select = conn
-        .prep("SELECT who, n + ? FROM t WHERE id = ?")
+        .prep("SELECT who, n FROM t WHERE id = ?")
         .await
         .unwrap();
-    // The same text: what the server makes of its parameters goes by the values that it gets.
     let floats = conn
-        .prep("SELECT who, n + ? FROM t WHERE id = ? /* b */")
+        .prep("SELECT n FROM t WHERE who < ? + 1000 AND id = ?")
         .await
         .unwrap();
     for turn in 0..25 {
@@ -103,10 +102,10 @@ async fn work(mut conn: Conn, who: i32, schema: String) {
         );
         conn.query_drop("SELECT id FROM t LIMIT 2").await.unwrap();
         assert_eq!(one(&mut conn, "SELECT FOUND_ROWS()").await, "2");
-        let got: Option<(i32, i64)> = conn.exec_first(&select, (turn, id)).await.unwrap();
-        assert_eq!(got, Some((who, i64::from(turn) * 2)));
-        let got: Option<(i32, f64)> = conn.exec_first(&floats, (0.5, id)).await.unwrap();
-        assert_eq!(got, Some((who, f64::from(turn) + 0.5)));
+        let got: Option<(i32, i64)> = conn.exec_first(&select, (id,)).await.unwrap();
+        assert_eq!(got, Some((who, i64::from(turn))));
+        let got: Option<i32> = conn.exec_first(&floats, (0.5, id)).await.unwrap();
+        assert_eq!(got, Some(turn));
         if turn % 3 == 0 {
             roll_back(&mut conn, id).await;
         }

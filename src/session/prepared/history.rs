@@ -18,7 +18,9 @@ pub struct TypeHistory {
 
 impl TypeHistory {
     /// An execution brought these type entries: two bytes each, or with a name in front, which is not looked into.
-    pub fn add(&mut self, types: &[u8]) {
+    /// `show`: in answers one can see what the server made of them, so that no other statement will do.
+    pub fn add(&mut self, types: &[u8], show: bool) {
+        self.is_mixed |= show;
         let kinds = types.chunks_exact(2).map(|code| match code {
             [low, high] => kind(u16::from_le_bytes([*low, *high])),
             _ => NULL,
@@ -69,7 +71,7 @@ mod tests {
 
     fn of(all: &[&[u8]]) -> TypeHistory {
         let mut history = TypeHistory::default();
-        all.iter().for_each(|types| history.add(types));
+        all.iter().for_each(|types| history.add(types, false));
         history
     }
 
