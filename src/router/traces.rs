@@ -38,7 +38,8 @@ impl Traces {
             self.row_count = None;
         }
         let hold = &statement.hold;
-        if summary.error.is_some() {
+        let is_one = statement.opaque.is_none();
+        if summary.error.is_some() && is_one {
             // What failed has found nothing.
         } else if hold.blurs_found_rows || hold.limits_rows {
             (self.found_rows, self.is_found_elsewhere) = (None, false);

@@ -110,7 +110,8 @@ impl Session {
         }
         let reported = Reported::of(&summary, is_holding);
         self.note_reported(reported);
-        if !matches!(command, Command::StmtReset | Command::Statistics) {
+        let is_silent = matches!(command, Command::StmtReset | Command::Statistics);
+        if !is_silent || summary.error.is_some() {
             self.ties.observe_command(&summary, reported);
             self.traces.commanded(match (&summary.error, command) {
                 (Some(_), _) => Some(-1),

@@ -56,7 +56,8 @@ impl Session {
         let asked = self.backend.query(ROWS_BEFORE, |more| {
             super::exchange::keep(&mut bytes, more, 4096)
         });
-        self.client.wait_for_backend(asked).await??;
+        let summary = self.client.wait_for_backend(asked).await??;
+        self.observe_own(&summary);
         let row = all_rows(&bytes, self.backend.capabilities).and_then(|mut rows| rows.pop());
         let number = |at: usize| {
             let cell = row.as_ref()?.get(at)?.as_deref()?;
@@ -72,9 +73,11 @@ impl Session {
     async fn run_quietly(&mut self, sql: &[u8]) -> Result<(), SessionError> {
         let asked = self.backend.query(sql, |_| Ok(()));
         match self.client.wait_for_backend(asked).await? {
-            Ok(_) | Err(ExchangeError::Refused { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(summary) if sql != NO_ROWS => self.observe_own(&summary),
+            Ok(_) | Err(ExchangeError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 
     /// The statement with its ROW_COUNT() written out, when its connection cannot be brought to know the count: of rows changed on
@@ -162,7 +165,7 @@ fn rows_statement(rows: u64) -> String {
         0 => "SELECT 1 FROM DUAL WHERE 0".to_owned(),
         1 => "SELECT 1".to_owned(),
         n => format!(
-            "SELECT 1 FROM JSON_TABLE(CONCAT('[',REPEAT('1,',{}),'1]'),'$[*]' COLUMNS(a INT PATH '$')) AS t",
+            "SELECT 1 FROM JSON_TABLE(CONCAT(_utf8mb4'[',REPEAT(_utf8mb4'1,',{}),_utf8mb4'1]'),_utf8mb4'$[*]' COLUMNS(a INT PATH _utf8mb4'$')) AS t",
             n - 1
         ),
     }

@@ -102,7 +102,7 @@ impl Session {
         let asked = self.client.wait_for_backend(asked).await?;
         self.traces.moved();
         match asked {
-            Ok(_) => {}
+            Ok(summary) => self.observe_own(&summary),
             // A variable that this server does not have: such a session is never answered from elsewhere.
             Err(ExchangeError::Refused { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),

@@ -25,7 +25,7 @@ use crate::protocol::capability;
 use crate::protocol::column::{BufferedResult, ColumnDefinition};
 use crate::protocol::command::Command;
 use crate::protocol::handshake::Attributes;
-use crate::protocol::relay::Expect;
+use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::response::OkPacket;
 use crate::router::ties::{Reported, Tie};
 use mysql_common::collations::{Collation, CollationId};
@@ -78,7 +78,6 @@ impl Session {
         if is_other_server {
             self.state.forget_env();
         }
-        self.traces.moved();
         self.hold(connection);
         self.away = None;
         Ok(())
@@ -206,6 +205,10 @@ impl Session {
             return Ok(false);
         }
         if self.reports_are_late() {
+            if self.client.capabilities & capability::SESSION_TRACK != 0 {
+                // They are for the client, with its own next OK.
+                return Ok(false);
+            }
             Box::pin(self.ask_reports()).await?;
         }
         let is_known = self.backend.known.is_some() && self.backend.last_insert_id.is_some();
@@ -233,6 +236,7 @@ impl Session {
             last_insert_id,
             grants: self.backend.grants,
         });
+        self.traces.moved();
         self.client.input.rest();
         self.worker.lot.leave(&self.seat);
         let gone = self.backend.gone();
@@ -251,18 +255,13 @@ impl Session {
         self.backend.capabilities & capability::DEPRECATE_EOF == 0 && self.ended_by_eof
     }
 
-    async fn ask_reports(&mut self) -> Result<(), SessionError> {
+    pub(super) async fn ask_reports(&mut self) -> Result<(), SessionError> {
         // A ping counts no rows.
         self.look_back().await?;
         let asked = self.backend.run(Command::Ping, &[], Expect::Simple);
         match self.client.wait_for_backend(asked).await? {
             Ok(summary) => {
-                let reported = Reported::of(&summary, crate::backend::variables::is_holding);
-                self.note_reported(reported);
-                if reported.state {
-                    // By whom, nobody knows any more.
-                    self.ties.until_reset(Tie::UnseenState);
-                }
+                self.observe_own(&summary);
                 self.ended_by_eof = false;
                 self.state.status = summary.status;
             }
@@ -287,6 +286,15 @@ impl Session {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// A query of ours has been answered on the session's connection. It changes nothing, so what is reported was done before.
+    pub(super) fn observe_own(&mut self, summary: &Summary) {
+        let reported = Reported::of(summary, crate::backend::variables::is_holding);
+        self.note_reported(reported);
+        if reported.state {
+            self.ties.until_reset(Tie::UnseenState);
+        }
     }
 
     /// The server has reported a change: what was known of the connection is not known any more.

@@ -212,8 +212,19 @@ impl Session {
         let Some(id) = known else {
             return self.refuse_unknown_prepared(command, length).await;
         };
-        self.note_long_data(id, command).await?;
-        let server_id = self.place_statement(id, false).await?;
+        let placed = match self.note_long_data(id, command).await {
+            Ok(()) => self.place_statement(id, false).await,
+            Err(error) => Err(error),
+        };
+        let server_id = match placed {
+            Ok(server_id) => server_id,
+            // Long data has no answer, not even an error; the execution will have it.
+            Err(SessionError::Unattached { .. }) if command == Command::StmtSendLongData => {
+                self.client.input.consume(HEADER_BYTES + length);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         self.rename_statement(server_id);
         let summary = self.relay_command(command, length).await?;
         let is_over = summary.is_some_and(|s| {
@@ -296,6 +307,10 @@ impl Session {
         let hold = &statement.hold;
         if !(hold.names_trackers || hold.shows_trackers) || !self.backend.reports {
             return Ok(false);
+        }
+        if self.ties.has_diagnostics() || self.ended_by_eof {
+            // What changed so far is told with the next OK, and that must not be the one to a SET of ours.
+            Box::pin(self.ask_reports()).await?;
         }
         let asked = Box::pin(self.backend.untrack());
         self.client.wait_for_backend(asked).await??;

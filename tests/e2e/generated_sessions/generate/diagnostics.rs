@@ -64,7 +64,8 @@ const ASKING: &[&str] = &[
     "SHOW COUNT(*) ERRORS",
     "SELECT @@warning_count, @@error_count",
     "SELECT @@error_count",
-    "GET DIAGNOSTICS @a = NUMBER, @b = ROW_COUNT",
+    // Not ROW_COUNT: of rows changed on another connection Tidegate says that it cannot tell (README).
+    "GET DIAGNOSTICS @a = NUMBER",
     "GET DIAGNOSTICS CONDITION 1 @a = RETURNED_SQLSTATE, @b = MESSAGE_TEXT, @c = MYSQL_ERRNO",
     "GET DIAGNOSTICS CONDITION 9 @a = MESSAGE_TEXT",
     "SELECT ROW_COUNT()",
