@@ -95,6 +95,8 @@ struct Session {
     changes: u64,
     /// The last answer ended with an EOF packet, which reports nothing.
     ended_by_eof: bool,
+    /// `changes` and the number of its prepared statements when one of them was found to be bound to its connection.
+    unplaceable: Option<(u64, usize)>,
     /// The id of the statement that it prepared last.
     statement_ids: u32,
     /// Prepared statements with parameters that wait at the server as long data.
@@ -332,6 +334,7 @@ impl Session {
             away: None,
             changes: 0,
             ended_by_eof: false,
+            unplaceable: None,
             statement_ids: 0,
             long_data: 0,
         }
@@ -383,8 +386,10 @@ impl Session {
         let clock = self.worker.clock.clone();
         let since = clock.now();
         loop {
-            if self.seat.take_wanted() {
-                self.leave().await?;
+            if self.seat.take_wanted() && !self.leave().await? {
+                // What has turned out to tie it is known now: somebody else may be free to go.
+                self.seat.busy();
+                self.worker.lot.ask(self.worker.rooms.pool.waiting());
             }
             if !self.backend.input.is_empty() {
                 // More than the answer to the last command: whatever it is, it is not the answer to the next one.

@@ -39,6 +39,8 @@ pub enum Tie {
     Role,
     /// Somebody is about to kill what runs on the connection.
     Kill,
+    /// Changes are still to be reported to the client.
+    LateReports,
     /// A variable has a value that cannot be carried.
     Variables,
     /// A text that was not read to its end.
@@ -98,6 +100,7 @@ impl Tie {
         (Self::SetOption, "set_option"),
         (Self::Role, "role"),
         (Self::Kill, "kill"),
+        (Self::LateReports, "late_reports"),
         (Self::Variables, "variables"),
         (Self::OpaqueStatement, "opaque_statement"),
         (Self::StoredProgram, "stored_program"),

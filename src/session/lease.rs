@@ -182,6 +182,7 @@ impl Session {
         let asks_count = || self.prepared.values().any(Prepared::asks_row_count);
         let written = self.traces.row_count.is_some_and(|rows| rows > 0);
         let found = self.traces.found_rows.unwrap_or_default();
+        let tracks = self.client.capabilities & capability::SESSION_TRACK != 0;
         let more = [
             (!self.backend.reports, Tie::SessionMode),
             (self.state.in_transaction(), Tie::Transaction),
@@ -190,6 +191,15 @@ impl Session {
             (self.long_data > 0, Tie::LongData),
             (written && asks_count(), Tie::RowCount),
             (found > FOUND_ROWS_MAX, Tie::RowCount),
+            (
+                self.unplaceable == Some((self.changes, self.prepared.len())),
+                Tie::PreparedBefore,
+            ),
+            (
+                // They are for the client, with its own next OK.
+                tracks && self.reports_are_late(),
+                Tie::LateReports,
+            ),
             (self.observer.is_being_killed(), Tie::Kill),
         ];
         let found = more.into_iter().find(|(met, _)| *met).map(|(_, tie)| tie);
@@ -205,10 +215,6 @@ impl Session {
             return Ok(false);
         }
         if self.reports_are_late() {
-            if self.client.capabilities & capability::SESSION_TRACK != 0 {
-                // They are for the client, with its own next OK.
-                return Ok(false);
-            }
             Box::pin(self.ask_reports()).await?;
         }
         let is_known = self.backend.known.is_some() && self.backend.last_insert_id.is_some();
@@ -221,7 +227,7 @@ impl Session {
             return Ok(false);
         };
         if !self.place_prepared(&known) {
-            self.observer.set_tie(Some(Tie::PreparedBefore));
+            self.unplaceable = Some((self.changes, self.prepared.len()));
             return Ok(false);
         }
         // Reports and looks may have shown a tie.

@@ -323,3 +323,28 @@ fn in_session_mode_a_client_keeps_its_connection() {
         (count.trim() == "1").then_some(())
     });
 }
+
+/// What ties a session may show only when it is asked to leave: then the next one is asked.
+#[tokio::test]
+async fn who_turns_out_to_be_tied_lets_another_go() {
+    let server = MySql::start(&[]);
+    let schema = server.schema("asked");
+    let gate = Tidegate::of(&server)
+        .set("pool.connections_max", "2")
+        .set("pool.hold_ms_max", "60000")
+        .set("pool.wait_ms_max", "20000")
+        .set("views.enabled", "false")
+        .start();
+    let mut tied = gate.connect(&schema).await;
+    let sum: Option<i64> = tied.exec_first("SELECT ? + 1", (1,)).await.unwrap();
+    assert_eq!(sum, Some(2));
+    let mut free = gate.connect(&schema).await;
+    assert_eq!(one(&mut free, "SELECT 1").await, "1");
+    let mut third = gate.connect(&schema).await;
+    assert_eq!(one(&mut third, "SELECT 3").await, "3");
+    let seen = wait_for(&gate, &tied, |tie| tie.is_some()).await;
+    assert_eq!(seen.as_deref(), Some("prepared_before"));
+    let sum: Option<i64> = tied.exec_first("SELECT ? + 1", (2,)).await.unwrap();
+    assert_eq!(sum, Some(3));
+    assert_eq!(one(&mut free, "SELECT 2").await, "2");
+}
