@@ -31,7 +31,7 @@ const EOF_BYTES_BELOW: usize = 9;
 pub enum Expect {
     /// COM_QUERY, COM_PROCESS_INFO: OK, ERR, LOCAL INFILE or result sets.
     Query,
-    /// COM_STMT_EXECUTE: as a query, and a cursor may be opened.
+    /// COM_STMT_EXECUTE that asks for a cursor: as a query, and one may be opened. Without that, `Query` is right.
     Execute,
     /// COM_STMT_PREPARE.
     Prepare,
@@ -664,7 +664,7 @@ impl ResponseMachine {
         let bits = self
             .summary
             .end(payload, self.payload_bytes, self.caps, &mut self.spare)?;
-        self.summary.has_cursor |= bits & status::CURSOR_EXISTS != 0;
+        self.summary.has_cursor |= self.is_execute && bits & status::CURSOR_EXISTS != 0;
         let followed = std::mem::take(&mut self.is_followed);
         let more = if followed { status::MORE_RESULTS } else { 0 };
         Ok(self.done_or_more(bits | more))

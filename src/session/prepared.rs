@@ -477,12 +477,19 @@ impl Session {
             }
         }
         timing.sent = Instant::now();
+        // The bit for a cursor also comes with rows of a procedure that used one inside: it counts where one was asked for.
+        let asks_cursor = self.prepared.get(&id).is_none_or(|it| it.opens_cursor);
+        let expect = if asks_cursor {
+            Expect::Execute
+        } else {
+            Expect::Query
+        };
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
             client,
             backend,
             machine,
-            Expect::Execute,
+            expect,
             timing,
             fill.as_deref_mut(),
         )

@@ -61,3 +61,9 @@ CALL two_results(1, @z); SELECT @z; CALL two_results(2, @z);
 SELECT 1;;
 
 DROP PROCEDURE two_results; DROP PROCEDURE fails; DROP PROCEDURE changes; DROP FUNCTION twice; DROP VIEW w;
+
+-- A cursor inside a procedure leaves its bit on the rows that the client gets; they are rows at once all the same.
+CREATE PROCEDURE walks() BEGIN DECLARE c CURSOR FOR SELECT 1; OPEN c; CLOSE c; SELECT 1 AS walked; END;
+
+-- prepared
+CALL walks();
