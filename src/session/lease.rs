@@ -70,10 +70,11 @@ impl Session {
         let Some(away) = self.away.clone() else {
             return Err(SessionError::Internal("a session without a connection"));
         };
+        let was = self.observer.info().state();
         self.observer.enters(&self.worker, Doing::Queued);
         // Apart: a session that has its connection, or is idle, must not have room for this.
         let found = Box::pin(self.find_connection(&away)).await;
-        self.observer.enters(&self.worker, Doing::Running);
+        self.observer.enters(&self.worker, was);
         let (connection, is_other_server) = found?;
         if is_other_server {
             self.state.forget_env();
