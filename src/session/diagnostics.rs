@@ -23,7 +23,13 @@ impl Session {
         &mut self,
         statement: &Statement,
     ) -> Result<(), SessionError> {
-        match self.traces.are_missed_by(statement) {
+        // What runs code that we do not see may ask for rows found earlier; they can be brought while nothing would be wiped out.
+        let may_ask = self.traces.is_found_elsewhere
+            && (statement.hold.runs_unseen
+                || statement.opaque.is_some() && statement.effects.any())
+            && matches!(self.traces.row_count, Some(-1 | 0))
+            && !self.ties.has_diagnostics();
+        match may_ask || self.traces.are_missed_by(statement) {
             true => Box::pin(self.restore_diagnostics()).await,
             false => Ok(()),
         }

@@ -69,6 +69,8 @@ pub(super) struct Prepared {
     changes: u64,
     /// A parameter waits at the backend as long data.
     long_data: bool,
+    /// It was sent long data for a parameter that it has not: the server refuses its executions until it is reset.
+    is_spoiled: bool,
     /// The execution at hand asks for a cursor.
     opens_cursor: bool,
     /// It is a KILL: whom it means shows in its parameter.
@@ -93,6 +95,7 @@ impl Prepared {
             env: None,
             changes: 0,
             long_data: false,
+            is_spoiled: false,
             opens_cursor: false,
             kill: None,
         }

@@ -157,7 +157,7 @@ impl Session {
                 }
                 _ => return false,
             }
-            if prepared.history.is_mixed() {
+            if prepared.history.is_mixed() || prepared.is_spoiled {
                 return false;
             }
             // Its values may have got types since it was named.
@@ -246,6 +246,16 @@ impl Session {
         let Some(prepared) = self.prepared.get_mut(&id) else {
             return Ok(());
         };
+        let place = HEADER_BYTES + 5..HEADER_BYTES + 7;
+        let parameter = self.client.input.peek().get(place);
+        let parameter = parameter.and_then(|bytes| bytes.first_chunk::<2>());
+        let is_wrong =
+            parameter.is_none_or(|n| usize::from(u16::from_le_bytes(*n)) >= prepared.declared);
+        match command {
+            Command::StmtSendLongData => prepared.is_spoiled |= is_wrong,
+            Command::StmtReset => (prepared.is_spoiled, self.unplaceable) = (false, None),
+            _ => {}
+        }
         let (had, on) = (prepared.long_data, prepared.on);
         if command == Command::StmtFetch || had == sends {
             return Ok(());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Answer, End};
 use super::play::{Crowd, Place, play};
-use super::program::Program;
+use super::program::{Execution, Program, Step};
 use super::stage::{self, Hand, Touched};
 use super::variables::{self, Variable};
 use crate::support::{MySql, Tidegate};
@@ -243,6 +243,42 @@ impl Difference {
             [&self.direct, &self.proxied].map(|answer| answer.as_ref().map(|answer| answer.end));
         let word = step.split(' ').next().unwrap_or_default();
         format!("{word} {ends:?} {} {}", shown(&direct), shown(&proxied))
+    }
+}
+
+impl Difference {
+    /// What of it README names as a limit of sharing. Nothing else passes.
+    pub(super) fn known_limit(&self) -> Option<&'static str> {
+        let at = self.answer.checked_sub(1)?;
+        let step = self.program.steps.get(at)?;
+        let before = self.program.steps.get(..at)?;
+        let Step::Execute(number, execution) = step else {
+            let calls = matches!(step, Step::Query(sql) if sql.starts_with("CALL "));
+            return (calls && self.counts_only())
+                .then_some("a CALL after a write that another connection ran");
+        };
+        let kinds = |e: &Execution| e.values.iter().map(|value| value.kind).collect::<Vec<_>>();
+        let other_types = before.iter().any(|step| {
+            matches!(step, Step::Execute(other, earlier) if other == number && kinds(earlier) != kinds(execution))
+        });
+        let calls = before
+            .iter()
+            .any(|step| matches!(step, Step::Prepare(other, sql) if other == number && sql.starts_with("CALL ")));
+        match (other_types, calls && self.counts_only()) {
+            (true, _) => Some("a statement whose values change their type"),
+            (false, true) => Some("a CALL after a write that another connection ran"),
+            (false, false) => None,
+        }
+    }
+
+    /// Both answers are one OK packet, and differ in the rows that it counts.
+    fn counts_only(&self) -> bool {
+        let ok = |answer: &Option<Answer>| match answer.as_ref()?.packets.as_slice() {
+            [(_, payload)] if payload.first() == Some(&0) => payload.get(2..).map(<[u8]>::to_vec),
+            _ => None,
+        };
+        let (direct, proxied) = (ok(&self.direct), ok(&self.proxied));
+        direct.is_some() && direct == proxied
     }
 }
 

@@ -11,6 +11,8 @@ use crate::support::process;
 const KINDS_MAX: u64 = 4;
 /// One program of so many may differ when it is played twice at the server itself; such are counted and not compared.
 const LOOSE_SHARE: u64 = 200;
+/// One program of so many may meet a limit that README names.
+const LIMITS_SHARE: u64 = 300;
 /// Copies of a program that is looked at closely, among others of its crowd.
 const COPIES: usize = 12;
 /// Crowds at the server itself in which a program must give its answers before they are held against the proxy.
@@ -33,6 +35,8 @@ struct Tally {
     steps: usize,
     /// Programs without fixed answers.
     loose: u64,
+    /// Programs that met a limit of sharing that README names.
+    limits: u64,
     /// Thousands of programs that were told of.
     told: usize,
     found: Vec<Found>,
@@ -84,7 +88,12 @@ pub(super) fn run(seed: u64, count: u64) {
         "{} programs of {count} have no fixed answers at the server itself",
         tally.loose
     );
-    println!("sessions: no difference in {count} programs of seed {seed}");
+    assert!(
+        tally.limits <= 2 + count / LIMITS_SHARE,
+        "{} programs of {count} meet a limit: more than ever did",
+        tally.limits
+    );
+    println!("sessions: no other difference in {count} programs of seed {seed}");
     rig.gate.stop();
 }
 
@@ -95,6 +104,7 @@ impl Tally {
             programs: 0,
             steps: 0,
             loose: 0,
+            limits: 0,
             told: 0,
             found: Vec::new(),
         }
@@ -102,6 +112,10 @@ impl Tally {
 
     /// Files a difference under its kind, when it is the proxy's.
     fn note(&mut self, rig: &mut Rig, number: u64, difference: Difference, crowd: &[Program]) {
+        if difference.known_limit().is_some() {
+            self.limits += 1;
+            return;
+        }
         let kind = difference.kind();
         let mut known = self.found.iter_mut();
         if let Some(found) = known.find(|found| found.difference.kind() == kind) {
@@ -134,10 +148,11 @@ impl Tally {
     fn tell(&self, rig: &Rig) {
         let seconds = |time: Duration| time.as_secs();
         println!(
-            "sessions: {} programs, {} steps, {} without fixed answers; {} s, directly {} s, proxied {} s; processor: server {} s, proxy {} s, clients {} s",
+            "sessions: {} programs, {} steps, {} without fixed answers, {} at a limit that README names; {} s, directly {} s, proxied {} s; processor: server {} s, proxy {} s, clients {} s",
             self.programs,
             self.steps,
             self.loose,
+            self.limits,
             seconds(self.start.elapsed()),
             seconds(rig.spent[0]),
             seconds(rig.spent[1]),
