@@ -449,10 +449,11 @@ impl Pool {
                 .filter(|_| !overdue)
                 .and_then(|at| state.waiters.remove(at));
             let Some(waiter) = waiter else {
-                if !overdue {
-                    self.keep(state, entry);
+                match overdue {
+                    false => self.keep(state, entry),
+                    // Dropped behind the lock, it gives its place to the first.
+                    true => drop(state),
                 }
-                // Dropped, it gives its place to the first.
                 return;
             };
             drop(state);

@@ -16,7 +16,7 @@ use super::rooms::Rooms;
 use super::worker::Worker;
 use crate::analytics::SessionState as Doing;
 use crate::backend::connection::{ConnectionKey, ExchangeError, Known, ServerConnection};
-use crate::backend::login::{self as backend_login, Login};
+use crate::backend::login::{self as backend_login, ConnectError, Login};
 use crate::backend::pool::Grant;
 use crate::backend::variables::{Snapshot, Variables};
 use crate::config::PoolMode;
@@ -33,6 +33,9 @@ use std::sync::Arc;
 
 /// Where the query that looks at a connection has its default schema.
 const SCHEMA_COLUMN: usize = 3;
+
+/// The server's error for a schema that is not there.
+const UNKNOWN_SCHEMA: u16 = 1049;
 
 /// Names and values of all variables of a server.
 const VARIABLES_BYTES_MAX: usize = 1 << 20;
@@ -115,23 +118,43 @@ impl Session {
         away: &Away,
     ) -> Result<(ServerConnection, bool), SessionError> {
         let worker = self.worker.clone();
-        let key = self.key(away);
+        let mut away = away.clone();
+        let mut key = self.key(&away);
         loop {
             let acquired = worker.rooms.pool.acquire(&key.user, Some(&key), worker.id);
             let grant = self.client.wait_for_pool(acquired).await?;
+            let is_new = matches!(grant, Ok(Grant::Slot(_)));
             let mut connection = match grant.map_err(SessionError::unattached)? {
                 Grant::Connection(connection) if connection.is_quiet() => *connection,
                 Grant::Connection(_) => continue,
                 Grant::Slot(slot) => {
-                    let opened = self.open_another(&worker.rooms, away);
-                    let mut opened = opened.await.map_err(SessionError::unattached)?;
+                    let opened = self.open_another(&worker.rooms, &away);
+                    let mut opened = match opened.await {
+                        Err(SessionError::Connect(ConnectError::Refused {
+                            code: UNKNOWN_SCHEMA,
+                            ..
+                        })) if away.known.schema.is_some() => {
+                            away.known.schema = None;
+                            key = self.key(&away);
+                            continue;
+                        }
+                        opened => opened.map_err(SessionError::unattached)?,
+                    };
                     opened.hold(slot);
                     opened
                 }
             };
-            let brought = bring(&mut connection, away, &worker.rooms);
+            let brought = bring(&mut connection, &away, &worker.rooms);
             match self.client.wait_for_backend(brought).await? {
                 Ok(is_other_server) => return Ok((connection, is_other_server)),
+                // Somebody has dropped the schema meanwhile: the session goes on without one, on a connection that has none.
+                Err(ExchangeError::Refused {
+                    code: UNKNOWN_SCHEMA,
+                    ..
+                }) if away.known.schema.is_some() => {
+                    away.known.schema = None;
+                    key = self.key(&away);
+                }
                 Err(ExchangeError::Refused {
                     code,
                     sqlstate,
@@ -145,7 +168,7 @@ impl Session {
                     });
                 }
                 // It was idle for long and has been closed, perhaps: the next one.
-                Err(ExchangeError::Io(error)) => {
+                Err(ExchangeError::Io(error)) if !is_new => {
                     tracing::debug!(%error, "a connection from the pool was broken");
                 }
                 Err(error) => return Err(error.into()),

@@ -348,3 +348,33 @@ async fn who_turns_out_to_be_tied_lets_another_go() {
     assert_eq!(sum, Some(3));
     assert_eq!(one(&mut free, "SELECT 2").await, "2");
 }
+
+/// A session that is without a connection while its schema is dropped must not be stuck, and must not come to another schema.
+#[tokio::test]
+async fn a_session_whose_schema_is_dropped_goes_on_without_one() {
+    let (server, gate, schema) = rig(20);
+    server.run(&format!(
+        "CREATE SCHEMA {schema}_gone; CREATE TABLE {schema}_gone.t (a INT)"
+    ));
+    let mut conn = gate.connect(&format!("{schema}_gone")).await;
+    let sql = format!(
+        "SELECT backend_id FROM tidegate.sessions WHERE id = {}",
+        conn.id()
+    );
+    let end = std::time::Instant::now() + PATIENCE;
+    while gate.admin::<Option<u64>>(&sql).await != [None] {
+        assert!(std::time::Instant::now() < end, "it keeps its connection");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.run(&format!("DROP SCHEMA {schema}_gone"));
+    let user = "SELECT GROUP_CONCAT('KILL ', id SEPARATOR ';') FROM information_schema.processlist WHERE user = 'app'";
+    server.run(server.run(user).trim());
+    assert_eq!(one(&mut conn, "SELECT 1").await, "1");
+    let refused = conn.query_drop("SELECT * FROM t").await.unwrap_err();
+    assert!(
+        matches!(&refused, mysql_async::Error::Server(e) if e.code == 1046),
+        "{refused}"
+    );
+    conn.query_drop(format!("USE {schema}")).await.unwrap();
+    conn.query_drop("SELECT * FROM t").await.unwrap();
+}
