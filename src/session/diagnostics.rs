@@ -24,11 +24,17 @@ impl Session {
         statement: &Statement,
     ) -> Result<(), SessionError> {
         // What runs code that we do not see may ask for rows found earlier; they can be brought while nothing would be wiped out.
+        // What may leave them as they were must find them there.
+        let hold = &statement.hold;
         let may_ask = self.traces.is_found_elsewhere
-            && (statement.hold.runs_unseen
+            && (hold.runs_unseen
+                || hold.may_leave_found_rows
                 || statement.opaque.is_some() && statement.effects.any())
-            && matches!(self.traces.row_count, Some(-1 | 0))
-            && !self.ties.has_diagnostics();
+            && (matches!(self.traces.row_count, Some(-1 | 0)) && !self.ties.has_diagnostics()
+                || hold.may_leave_found_rows
+                    && !statement.reads_diagnostics
+                    && !hold.runs_unseen
+                    && statement.opaque.is_none());
         match may_ask || self.traces.are_missed_by(statement) {
             true => Box::pin(self.restore_diagnostics()).await,
             false => Ok(()),
