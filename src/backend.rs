@@ -7,6 +7,7 @@ pub mod control;
 pub mod defaults;
 pub mod door;
 pub mod login;
+pub mod nodes;
 pub mod pool;
 pub mod probe;
 pub mod statements;

@@ -22,8 +22,8 @@ mod check;
 pub use mistake::ConfigError;
 pub use secret::Secret;
 pub use types::{
-    BackendTlsMode, BackendUrl, Compression, LogFormat, Network, PoolMode, SecondaryEngine,
-    TlsMode, User,
+    BackendTlsMode, BackendUrl, Compression, Consistency, LogFormat, Network, NodeEntry, PoolMode,
+    Reads, SecondaryEngine, TlsMode, User,
 };
 
 /// Everything Tidegate can be told, in range and ready to use. Handed to the rooms as `Arc<Config>`.
@@ -35,6 +35,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// The server behind Tidegate.
     pub backend: Backend,
+    /// The servers behind Tidegate when there are several.
+    pub cluster: Cluster,
     /// TLS towards clients.
     pub tls: Tls,
     /// How long and how often a client may try to log in.
@@ -65,6 +67,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Users whose passwords are listed here; all others log in with what the backend knows of them.
     pub users: Vec<User>,
+    /// Servers of the cluster beside that of `backend.url`.
+    pub nodes: Vec<NodeEntry>,
 }
 
 /// One key with the value it has, for people: a row of the admin table `settings`.
@@ -239,6 +243,46 @@ impl Default for Backend {
             compression: Compression::None,
             connect_ms_max: 5_000,
             silence_ms_max: 86_400_000,
+        }
+    }
+}
+
+impl Backend {
+    /// The same account and settings at another server of the cluster.
+    pub fn at(&self, node: &NodeEntry) -> Self {
+        let mut backend = self.clone();
+        backend.url.host.clone_from(&node.host);
+        backend.url.port = node.port;
+        backend
+    }
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Pause between two looks at a node.
+    pub probe_ms: u64,
+    /// A reader that is further behind gets no reads.
+    pub lag_ms_max: u64,
+    /// Longest wait of a statement for a writer while there is none.
+    pub failover_hold_ms_max: u64,
+    /// Where reads go.
+    pub reads: Reads,
+    /// What a read on a reader must have seen.
+    pub consistency: Consistency,
+    /// Longest wait of a read for its session's own writes to arrive at the reader; then the writer answers.
+    pub gtid_wait_ms_max: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            probe_ms: 1_000,
+            lag_ms_max: 5_000,
+            failover_hold_ms_max: 5_000,
+            reads: Reads::Writer,
+            consistency: Consistency::Session,
+            gtid_wait_ms_max: 50,
         }
     }
 }

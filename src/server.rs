@@ -6,9 +6,8 @@ use crate::backend::certificates::TlsError;
 use crate::backend::control::{Control, ControlError, ControlSettings};
 use crate::backend::defaults::Defaults;
 use crate::backend::login::{self, Login};
-use crate::backend::pool::Pool;
+use crate::backend::nodes::{Node, Nodes};
 use crate::backend::probe::Probe;
-use crate::backend::target::Target;
 use crate::binlog::{Binlog, BinlogSettings};
 use crate::cache::Cache;
 use crate::config::{Config, TlsMode};
@@ -174,6 +173,7 @@ fn build(
     };
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
+    let nodes = Nodes::new(&config)?;
     let control = Control::new(ControlSettings::from_config(&config));
     let defaults = Defaults::new(control.clone());
     tokio::spawn(defaults.clone().run(stop.clone()));
@@ -186,7 +186,8 @@ fn build(
         binlog.clone(),
         probe.capabilities(),
     );
-    let pool = Pool::new(config.pool.clone());
+    let first = first(&nodes)?;
+    let pool = first.pool.clone();
     let sources = sources::sources(&Parts {
         config: config.clone(),
         analytics: analytics.clone(),
@@ -209,7 +210,8 @@ fn build(
             config.login.failures_per_source_max,
             Duration::from_millis(config.login.failures_window_ms),
         ),
-        target: Target::new(&config.backend)?,
+        target: first.target.clone(),
+        nodes,
         facts: ArcSwapOption::empty(),
         pool,
         probe,
@@ -228,6 +230,12 @@ fn build(
         session_ids: Rooms::first_session_id(),
         config,
     }))
+}
+
+/// The server of `backend.url`.
+fn first(nodes: &Nodes) -> Result<Arc<Node>, ServerError> {
+    let none = || system("nodes")(io::Error::other("there is none"));
+    nodes.all().first().cloned().ok_or_else(none)
 }
 
 /// The probe. The cache hears from it of a secondary engine, and takes one to be there until the first probe has looked.

@@ -42,11 +42,16 @@ pub struct ControlSettings {
 impl ControlSettings {
     /// From section `[backend]` of the configuration.
     pub fn from_config(config: &Config) -> Self {
+        Self::of_backend(config.backend.clone())
+    }
+
+    /// The same of one server of several.
+    pub fn of_backend(backend: config::Backend) -> Self {
         // Files that do not do are told by who starts; and by each connection.
-        let tls = BackendTls::new(&config.backend).ok();
+        let tls = BackendTls::new(&backend).ok();
         Self {
             tls,
-            ..Self::new(config.backend.clone(), CONNECTIONS_DEFAULT)
+            ..Self::new(backend, CONNECTIONS_DEFAULT)
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) fn together(config: &Config, origins: &Origins) -> Vec<Mistake> {
     addresses(config, &mut found);
     limits(config, &mut found);
     certificate(config, &mut found);
+    nodes(config, &mut found);
     found.mistakes
 }
 
@@ -80,6 +81,22 @@ fn addresses(config: &Config, found: &mut Found<'_>) {
             );
             found.tell([name, "backend.url"], what);
         }
+    }
+}
+
+/// Each server once: two nodes at one address would be taken for two writers.
+fn nodes(config: &Config, found: &mut Found<'_>) {
+    let url = &config.backend.url;
+    let mut all = vec![("backend.url", url.host.as_str(), url.port)];
+    for node in &config.nodes {
+        let taken = all
+            .iter()
+            .find(|(_, host, port)| (*host, *port) == (node.host.as_str(), node.port));
+        if let Some((other, ..)) = taken {
+            let what = format!("nodes.{} leads to where {other} leads", node.name);
+            found.tell(["nodes", "nodes"], what);
+        }
+        all.push((node.name.as_str(), node.host.as_str(), node.port));
     }
 }
 

@@ -13,9 +13,11 @@ use super::mistake::{Mistake, Origin};
 
 /// A configuration is a page or two; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The list of tables beside the sections.
-const USERS: &str = "users";
-const USER_KEYS: [&str; 2] = ["name", "password"];
+/// The lists of tables beside the sections, with their keys.
+const LISTS: [(&str, &[&str]); 2] = [
+    ("users", &["name", "password"]),
+    ("nodes", &["name", "address", "weight"]),
+];
 
 /// A key as written.
 #[derive(Debug, Clone)]
@@ -28,15 +30,23 @@ pub struct Written {
     pub line: usize,
 }
 
-/// One of `[[users]]` as written.
+/// One table of a list as written.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct WrittenUser {
+pub struct WrittenTable {
+    /// The name of the list.
+    pub list: &'static str,
     /// The line of the table.
     pub line: usize,
-    /// `name` with its line.
-    pub name: Option<(Raw, usize)>,
-    /// `password` with its line.
-    pub password: Option<(Raw, usize)>,
+    /// Its keys, each with its value and its line.
+    pub values: Vec<(&'static str, Raw, usize)>,
+}
+
+impl WrittenTable {
+    /// The value of a key and its line.
+    pub fn get(&self, key: &str) -> Option<(&Raw, usize)> {
+        let found = self.values.iter().find(|(name, ..)| *name == key);
+        found.map(|(_, raw, line)| (raw, *line))
+    }
 }
 
 /// A file as written.
@@ -44,8 +54,8 @@ pub struct WrittenUser {
 pub struct ConfigFile {
     /// Known keys, in the order of the file.
     pub written: Vec<Written>,
-    /// Users, in the order of the file.
-    pub users: Vec<WrittenUser>,
+    /// Tables of lists, each list in the order of the file.
+    pub tables: Vec<WrittenTable>,
     /// What is not TOML, or no key of ours.
     pub mistakes: Vec<Mistake>,
 }
@@ -114,7 +124,7 @@ impl ConfigFile {
                 .mistakes
                 .retain(|mistake| before(&mistake.origin));
             reader.file.written.retain(|written| written.line < line);
-            reader.file.users.retain(|user| user.line < line);
+            reader.file.tables.retain(|table| table.line < line);
         }
         let mut lines_told = Vec::new();
         for error in &errors {
@@ -156,8 +166,11 @@ impl Reader<'_> {
             let section = SECTIONS
                 .iter()
                 .any(|(section, _)| !section.is_empty() && *section == word);
+            if let Some((list, keys)) = LISTS.iter().find(|(list, _)| *list == word) {
+                self.list(list, keys, value.get_ref(), line);
+                continue;
+            }
             match (value.get_ref(), keys::find(word)) {
-                (value, _) if word == USERS => self.users(value, line),
                 (DeValue::Table(inside), _) if section => self.section(word, inside),
                 (_, _) if section => {
                     self.mistake(
@@ -192,43 +205,47 @@ impl Reader<'_> {
         }
     }
 
-    fn users(&mut self, value: &DeValue<'_>, line: usize) {
+    fn list(
+        &mut self,
+        list: &'static str,
+        keys: &'static [&str],
+        value: &DeValue<'_>,
+        line: usize,
+    ) {
         let tables = value
             .as_array()
             .filter(|array| array.iter().all(|item| item.get_ref().is_table()));
         let Some(tables) = tables else {
+            let keys = keys.get(..2).unwrap_or(keys).join(" and ");
             return self.mistake(
                 line,
-                "users is a list of tables; write [[users]], then name and password".to_owned(),
+                format!("{list} is a list of tables; write [[{list}]], then {keys}"),
             );
         };
         for table in tables.iter() {
             let Some(inside) = table.get_ref().as_table() else {
                 continue;
             };
-            let mut user = WrittenUser {
+            let mut written = WrittenTable {
+                list,
                 line: self.line(table),
-                ..WrittenUser::default()
+                values: Vec::new(),
             };
             for (name, value) in inside {
                 let (line, word) = (self.line(name), name.get_ref().as_ref());
-                let found = Some((raw(value.get_ref()), line));
-                match word {
-                    "name" => user.name = found,
-                    "password" => user.password = found,
-                    _ => {
-                        let meant = did_you_mean(nearest(word, USER_KEYS.into_iter()));
+                match keys.iter().find(|key| **key == word) {
+                    Some(key) => written.values.push((key, raw(value.get_ref()), line)),
+                    None => {
+                        let meant = did_you_mean(nearest(word, keys.iter().copied()));
+                        let allowed = keys.join(", ");
                         self.mistake(
                             line,
-                            format!(
-                                "users.{word}: no such key{meant}; allowed: {}",
-                                USER_KEYS.join(", ")
-                            ),
+                            format!("{list}.{word}: no such key{meant}; allowed: {allowed}"),
                         );
                     }
                 }
             }
-            self.file.users.push(user);
+            self.file.tables.push(written);
         }
     }
 
@@ -238,7 +255,7 @@ impl Reader<'_> {
                 .iter()
                 .map(|(section, _)| *section)
                 .filter(|section| !section.is_empty())
-                .chain([USERS])
+                .chain(LISTS.map(|(list, _)| list))
         };
         let all: Vec<&str> = sections().collect();
         let what = match nearest(word, sections()) {

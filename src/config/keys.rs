@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::types::{
-    BackendTlsMode, BackendUrl, Choice, Compression, LogFormat, PoolMode, SecondaryEngine, TlsMode,
+    BackendTlsMode, BackendUrl, Choice, Compression, Consistency, LogFormat, PoolMode, Reads,
+    SecondaryEngine, TlsMode,
 };
 use super::{Config, Secret};
 
@@ -52,6 +53,10 @@ pub enum Field {
     Compression(Place<Compression>),
     /// A word for how connections are shared.
     Pool(Place<PoolMode>),
+    /// A word for where reads go.
+    Reads(Place<Reads>),
+    /// A word for what reads must have seen.
+    Consistency(Place<Consistency>),
     /// A word for the log's form.
     Format(Place<LogFormat>),
     /// An address to listen on.
@@ -141,6 +146,8 @@ impl Key {
             Field::BackendTls(at) => at(config).word().to_owned(),
             Field::Compression(at) => at(config).word().to_owned(),
             Field::Pool(at) => at(config).word().to_owned(),
+            Field::Reads(at) => at(config).word().to_owned(),
+            Field::Consistency(at) => at(config).word().to_owned(),
             Field::Format(at) => at(config).word().to_owned(),
             Field::Address(at) => at(config).to_string(),
             Field::Text(at, _) => at(config).clone(),
@@ -177,6 +184,8 @@ impl Key {
             Field::BackendTls(_) => words::<BackendTlsMode>(),
             Field::Compression(_) => words::<Compression>(),
             Field::Pool(_) => words::<PoolMode>(),
+            Field::Reads(_) => words::<Reads>(),
+            Field::Consistency(_) => words::<Consistency>(),
             Field::Format(_) => words::<LogFormat>(),
             Field::Address(_) => {
                 "an address and a port, as 127.0.0.1:6033 or [::1]:6033".to_owned()
@@ -213,6 +222,8 @@ impl Key {
             (Field::BackendTls(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Compression(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Pool(at), Raw::Text(text)) => *at(config) = choice(text)?,
+            (Field::Reads(at), Raw::Text(text)) => *at(config) = choice(text)?,
+            (Field::Consistency(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Format(at), Raw::Text(text)) => *at(config) = choice(text)?,
             (Field::Address(at), Raw::Text(text)) => *at(config) = address(text)?,
             (Field::Text(at, rule), Raw::Text(text)) => *at(config) = ruled(text, rule)?,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::check;
-use super::file::{ConfigFile, WrittenUser};
+use super::file::{ConfigFile, WrittenTable};
 use super::keys::{self, Key, Raw};
 use super::mistake::{Mistake, Origin};
-use super::{Config, ConfigError, Secret, User};
+use super::types::{host_and_port, is_identifier};
+use super::{Config, ConfigError, NodeEntry, Secret, User};
 
 /// Environment variables that are read, with their key. Secrets, so that they need not stand in a file or in the list of
 /// processes.
@@ -81,8 +82,11 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     for written in file.written {
         loading.set(written.key, &written.raw, Origin::line(path, written.line));
     }
-    for user in &file.users {
-        loading.user(user, path);
+    for table in &file.tables {
+        match table.list {
+            "nodes" => loading.node(table, path),
+            _ => loading.user(table, path),
+        }
     }
     for (variable, value) in &sources.variables {
         let known = VARIABLES.iter().find(|(name, _)| name == variable);
@@ -146,20 +150,20 @@ impl Loading {
             .any(|mistake| mistake.what.starts_with(name))
     }
 
-    fn user(&mut self, written: &WrittenUser, path: &Path) {
+    fn user(&mut self, written: &WrittenTable, path: &Path) {
         let mut tell = |line, what: &str| {
             self.mistakes.push(Mistake {
                 origin: Origin::line(path, line),
                 what: format!("users.{what}"),
             });
         };
-        let name = match &written.name {
+        let name = match written.get("name") {
             Some((Raw::Text(name), _)) if (1..=32).contains(&name.chars().count()) => {
                 Some(name.clone())
             }
             Some((_, line)) => {
                 tell(
-                    *line,
+                    line,
                     "name is no user name; allowed: text in quotes of 1 to 32 characters",
                 );
                 None
@@ -172,10 +176,10 @@ impl Loading {
                 None
             }
         };
-        let password = match &written.password {
+        let password = match written.get("password") {
             Some((Raw::Text(password), _)) => Some(password.clone()),
             Some((_, line)) => {
-                tell(*line, "password is no text; allowed: a password in quotes");
+                tell(line, "password is no text; allowed: a password in quotes");
                 None
             }
             None => {
@@ -199,6 +203,69 @@ impl Loading {
             name,
             password: Secret::new(password),
         });
+    }
+
+    fn node(&mut self, written: &WrittenTable, path: &Path) {
+        match self.node_entry(written) {
+            Ok(node) => self.config.nodes.push(node),
+            Err((line, what)) => self.mistakes.push(Mistake {
+                origin: Origin::line(path, line),
+                what: format!("nodes.{what}"),
+            }),
+        }
+    }
+
+    /// The node, or the line and what is wrong there.
+    fn node_entry(&self, written: &WrittenTable) -> Result<NodeEntry, (usize, String)> {
+        let text = |key: &str| match written.get(key) {
+            Some((Raw::Text(text), line)) => Ok((text.as_str(), line)),
+            Some((_, line)) => Err((line, format!("{key} is no text in quotes"))),
+            None => {
+                let what = format!("{key} is missing; write {key} = \"...\" below [[nodes]]");
+                Err((written.line, what))
+            }
+        };
+        let (name, line) = text("name")?;
+        if !is_identifier(name) {
+            let what = "name is no name; allowed: 1 to 64 letters, digits, _ and $";
+            return Err((line, what.to_owned()));
+        }
+        if name == NodeEntry::FIRST || self.config.nodes.iter().any(|node| node.name == name) {
+            let what = format!("name {name:?} is there already; write each node once");
+            return Err((line, what));
+        }
+        let (address, line) = text("address")?;
+        let allowed = "; allowed: host:port";
+        let (host, port) =
+            host_and_port(address).map_err(|why| (line, format!("address {why}{allowed}")))?;
+        let weight = match written.get("weight") {
+            None => 1,
+            Some((Raw::Integer(weight), line)) => u32::try_from(*weight)
+                .ok()
+                .filter(|weight| *weight <= NodeEntry::WEIGHT_MAX)
+                .ok_or_else(|| {
+                    (
+                        line,
+                        format!(
+                            "weight is {weight}; allowed: 0 to {}",
+                            NodeEntry::WEIGHT_MAX
+                        ),
+                    )
+                })?,
+            Some((_, line)) => return Err((line, "weight is no whole number".to_owned())),
+        };
+        if self.config.nodes.len() >= NodeEntry::MOST {
+            return Err((
+                written.line,
+                format!("{name} is one too many; allowed: {}", NodeEntry::MOST),
+            ));
+        }
+        Ok(NodeEntry {
+            name: name.to_owned(),
+            host,
+            port,
+            weight,
+        })
     }
 
     /// The variable for the password wins over one in the file's URL, and loses against one in `--backend`.

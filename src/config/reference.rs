@@ -15,7 +15,14 @@ This page is made from the code: `tidegate keys` prints it. `tidegate check-conf
 Units stand at the end of names: ..._ms are milliseconds, ..._bytes are bytes. Write numbers without a unit.
 Changes take effect at the next start.";
 
-const USERS: &str = r#"
+const LISTS: &str = r#"
+# More servers of the cluster, beside that of backend.url: the same account and TLS settings. Who takes writes is looked at, not
+# configured. weight is the share of reads against those of the other readers; 0: none.
+# [[nodes]]
+# name = "second"
+# address = "db-2.example:3306"
+# weight = 1
+
 # Users whose passwords Tidegate knows. Nobody needs to be listed: whoever is not logs in with the password that the
 # backend knows. Listed users can log in with mysql_native_password, too.
 # [[users]]
@@ -48,7 +55,7 @@ pub fn page(prefix: &str) -> String {
         }
     }
     if prefix.is_empty() {
-        page.push_str(USERS);
+        page.push_str(LISTS);
     }
     page
 }

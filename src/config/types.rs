@@ -236,6 +236,39 @@ impl Choice for PoolMode {
     ];
 }
 
+/// Where statements go that only read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// To the writer, as all others.
+    Writer,
+    /// To a reader, where the session's state and the consistency asked for allow it.
+    Readers,
+}
+
+impl Choice for Reads {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("writer", Self::Writer), ("readers", Self::Readers)];
+}
+
+/// What a read on a reader must have seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Everything: reads never leave the writer.
+    Strict,
+    /// What its own session has written and read before.
+    Session,
+    /// Whatever the reader has, within the lag allowed.
+    Eventual,
+}
+
+impl Choice for Consistency {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("strict", Self::Strict),
+        ("session", Self::Session),
+        ("eventual", Self::Eventual),
+    ];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -352,9 +385,75 @@ pub struct User {
     pub password: Secret,
 }
 
+/// One of `[[nodes]]`: a server of the cluster beside that of `backend.url`, with the same account and TLS settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// What it is called in tables, metrics and logs.
+    pub name: String,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Its share of the reads, against those of the other readers; 0: none.
+    pub weight: u32,
+}
+
+impl NodeEntry {
+    /// The name of the server of `backend.url`.
+    pub const FIRST: &str = "backend";
+    /// Servers beside that of `backend.url`.
+    pub const MOST: usize = 63;
+    /// The largest weight.
+    pub const WEIGHT_MAX: u32 = 1_000;
+}
+
+/// Host and port of `host:port` or `[address]:port`; the port may be left out.
+///
+/// # Errors
+/// The end of a sentence that starts with the key.
+pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (
+            host,
+            rest.strip_prefix(':').or(rest.is_empty().then_some("")),
+        ),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("")),
+        },
+    };
+    let port = match port {
+        Some("") => Some(BackendUrl::PORT),
+        Some(port) => port.parse().ok().filter(|port| *port > 0),
+        None => None,
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    match port {
+        Some(port) if !host.is_empty() && host.chars().all(plain) => Ok((host.to_owned(), port)),
+        _ => Err(format!("is {text:?}, which is no host and port")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, host, port) in [
+            ("db-2.example:3307", "db-2.example", 3307),
+            ("10.0.0.7", "10.0.0.7", 3306),
+            ("[::1]:3307", "::1", 3307),
+            ("[::1]", "::1", 3306),
+        ] {
+            assert_eq!(host_and_port(text), Ok((host.to_owned(), port)));
+        }
+        for text in [
+            "", ":3306", "a:0", "a:65536", "a:b", "::1", "[::1", "[::1]3", "a b:1", "u@a:1",
+        ] {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn networks() {

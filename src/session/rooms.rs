@@ -8,6 +8,7 @@ use crate::analytics::Analytics;
 use crate::backend::connection::{ServerConnection, ServerFacts};
 use crate::backend::control::Control;
 use crate::backend::defaults::Defaults;
+use crate::backend::nodes::Nodes;
 use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
 use crate::backend::target::Target;
@@ -50,8 +51,10 @@ pub struct Rooms {
     pub verifiers: Verifiers,
     /// Failed logins by source.
     pub throttle: Throttle,
-    /// How to reach the backend.
-    pub target: Target,
+    /// The servers behind us.
+    pub nodes: Arc<Nodes>,
+    /// How to reach the backend: the first of them.
+    pub target: Arc<Target>,
     /// What the backend said of itself last; `None` until it was reached once.
     pub facts: ArcSwapOption<ServerFacts>,
     /// Who may hold a backend connection.

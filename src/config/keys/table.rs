@@ -55,6 +55,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     ("runtime", "Threads, and the end of the process."),
     ("backend", "The server behind Tidegate."),
+    (
+        "cluster",
+        "The servers behind Tidegate when there are several: those of [[nodes]] beside that of backend.url.",
+    ),
     ("tls", "TLS between clients and Tidegate."),
     (
         "login",
@@ -93,7 +97,7 @@ const fn key(name: &'static str, field: Field, unit: &'static str, help: &'stati
     }
 }
 
-/// Every key, in the order of [`SECTIONS`]. `[[users]]` is a list of tables and has no row here.
+/// Every key, in the order of [`SECTIONS`]. `[[users]]` and `[[nodes]]` are lists of tables and have no row here.
 pub static KEYS: &[Key] = &[
     key(
         "data_dir",
@@ -202,6 +206,42 @@ pub static KEYS: &[Key] = &[
         Field::U64(|c| &mut c.backend.silence_ms_max, 1_000, 30 * DAY_MS),
         "ms",
         "Longest silence of the backend while an answer is due. Then the client gets error 2013. A statement that computes is silent, too.",
+    ),
+    key(
+        "cluster.probe_ms",
+        Field::U64(|c| &mut c.cluster.probe_ms, 10, 60_000),
+        "ms",
+        "Pause between two looks at a server of the cluster: whether it is up, whether it takes writes, how far it is behind.",
+    ),
+    key(
+        "cluster.lag_ms_max",
+        Field::U64(|c| &mut c.cluster.lag_ms_max, 1, DAY_MS),
+        "ms",
+        "A reader that is further behind the writer gets no reads.",
+    ),
+    key(
+        "cluster.failover_hold_ms_max",
+        Field::U64(|c| &mut c.cluster.failover_hold_ms_max, 0, DAY_MS),
+        "ms",
+        "Longest wait of a statement for a writer while there is none.",
+    ),
+    key(
+        "cluster.reads",
+        Field::Reads(|c| &mut c.cluster.reads),
+        "",
+        "Where statements go that only read, outside of transactions.",
+    ),
+    key(
+        "cluster.consistency",
+        Field::Consistency(|c| &mut c.cluster.consistency),
+        "",
+        "What a read on a reader must have seen. strict: reads never leave the writer. session: what its own session has written and read before, by GTID. eventual: whatever the reader has.",
+    ),
+    key(
+        "cluster.gtid_wait_ms_max",
+        Field::U64(|c| &mut c.cluster.gtid_wait_ms_max, 0, DAY_MS),
+        "ms",
+        "Longest wait of a read for its session's own writes to arrive at the reader; then the writer answers.",
     ),
     key(
         "tls.mode",

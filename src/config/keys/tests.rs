@@ -21,6 +21,8 @@ fn other_value(key: &Key) -> Raw {
         Field::BackendTls(_) => Raw::Text("verify_ca".to_owned()),
         Field::Compression(_) => Raw::Text("zstd".to_owned()),
         Field::Pool(_) => Raw::Text("session".to_owned()),
+        Field::Reads(_) => Raw::Text("readers".to_owned()),
+        Field::Consistency(_) => Raw::Text("eventual".to_owned()),
         Field::Format(_) => Raw::Text("json".to_owned()),
         Field::Address(_) => Raw::Text("127.0.0.9:9".to_owned()),
         Field::Text(..) if key.name == "log.level" => {
