@@ -16,6 +16,8 @@ pub mod statement;
 
 pub mod hold;
 
+pub mod placement;
+
 pub mod session_statement;
 
 pub mod skipped;

@@ -8,6 +8,7 @@ use super::digest::DigestScratch;
 use super::hold::Hold;
 use super::lexer::{ClientCharset, TokenKind};
 use super::parse;
+use super::placement::WriterOnly;
 use super::scan::{self, Scan};
 use super::session_statement::{self, SessionStatement, SetTarget};
 use super::statement::{
@@ -50,6 +51,7 @@ pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
         aggregate: false,
         select_ast: None,
         hold: Hold::default(),
+        writer_only: None,
     };
     let opaque = opaque(scratch).or(if words.is_none() {
         Some(OpaqueReason::TooComplex)
@@ -80,6 +82,7 @@ pub fn statement(scratch: &DigestScratch, sample: &[u8]) -> Statement {
         }
     }
     statement.hold = Hold::of(&statement);
+    statement.writer_only = WriterOnly::of(&statement);
     statement
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::digest::LiteralKind;
 use super::hold::Hold;
+use super::placement::WriterOnly;
 
 /// Our name for a digest: xxh3-128 of the digest text. Shown as 32 hex digits; other servers' digests differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -375,6 +376,8 @@ pub struct Statement {
     pub select_ast: Option<SelectTree>,
     /// What it may leave behind on its connection.
     pub hold: Hold,
+    /// Why no reader of a cluster may answer it.
+    pub writer_only: Option<WriterOnly>,
 }
 
 /// Bytes that one unit of [`Statement::weight`] stands for: what an ordinary statement takes.
@@ -424,6 +427,7 @@ impl Statement {
             aggregate: self.aggregate,
             select_ast: None,
             hold: self.hold,
+            writer_only: self.writer_only,
         }
     }
 
