@@ -273,15 +273,16 @@ impl Session {
         let person = match entrance {
             Entrance::Admin => Person::of_admin(),
             Entrance::App => {
-                if !lease::has_warned(&backend) {
-                    let armed = lease::arm(&mut backend, rooms);
-                    client.wait_for_backend(armed).await??;
-                }
-                Person::new(worker, claim.user, claim.attributes, &backend)
+                let aborted = lease::begin(client, &mut backend, rooms).await?;
+                let person = Person::new(worker, claim.user, claim.attributes, &backend);
+                Person { aborted, ..person }
             }
         };
         let state = fresh_state(worker, entrance, backend.status, &account.schema).await;
         login::send_login_ok(client, &backend).await?;
+        if person.aborted.is_some() {
+            backend = backend.gone();
+        }
         rooms.throttle.succeeded(client.peer.ip());
         Ok(Opened {
             backend,
@@ -303,6 +304,8 @@ impl Session {
             person,
         } = opened;
         let lex_base = lex_base(&client, &backend);
+        // Nothing of ours has run there, and the connection itself knows all.
+        let is_untouched = lease::has_warned(&backend);
         let is_administrator = is_administrator(&worker, &account);
         let mut observer = Observer::new(&worker, &client, &backend, &account, id, entrance);
         let seat = Seat::new(observer.info().clone());
@@ -330,7 +333,10 @@ impl Session {
             person,
             seat,
             ties: Ties::default(),
-            traces: Traces::new(),
+            traces: match is_untouched {
+                true => Traces::default(),
+                false => Traces::new(),
+            },
             away: None,
             changes: 0,
             ended_by_eof: false,

@@ -47,6 +47,13 @@ pub enum ExchangeError {
     },
 }
 
+impl ExchangeError {
+    /// The server has ended the connection and said why: a statement of `init_connect` failed. It says so to the first statement.
+    pub fn is_abort(&self) -> bool {
+        matches!(self, Self::Refused { code: 1184, .. })
+    }
+}
+
 /// What makes two backend connections the same to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionKey {
@@ -318,6 +325,7 @@ impl ServerConnection {
         self.variables = Some(variables.clone());
         match self.query(sql.as_bytes(), |_| Ok(())).await {
             Ok(_) => self.reports = true,
+            Err(error) if error.is_abort() => return Err(error),
             Err(ExchangeError::Refused { .. }) => self.reports = false,
             Err(error) => return Err(error),
         }

@@ -305,8 +305,8 @@ impl Begun {
         if tls {
             let mut request = Vec::new();
             SslRequest {
-                // Said twice, the server warns of it twice.
-                capabilities: capabilities & !capability::NO_SCHEMA,
+                // The same as later on: some, as NO_SCHEMA, the server takes from here only.
+                capabilities,
                 packet_bytes_max: PACKET_BYTES_MAX,
                 collation: login.collation,
             }

@@ -7,6 +7,7 @@
 //! ```
 
 use super::Session;
+use super::client::Client;
 use super::diagnostics::FOUND_ROWS_MAX;
 use super::error::SessionError;
 use super::exchange::all_rows;
@@ -50,6 +51,8 @@ pub(super) struct Person {
     pub secret: Option<Secret>,
     /// Connections of this login may be shared at all.
     pub tie: Option<Tie>,
+    /// The server has ended the connection right after the login, and would tell the client at its first command.
+    pub aborted: Option<Box<SessionError>>,
 }
 
 /// What a session was when it left its connection.
@@ -71,7 +74,8 @@ impl Session {
             return Ok(());
         }
         let Some(away) = self.away.clone() else {
-            return Err(SessionError::Internal("a session without a connection"));
+            let why = SessionError::Internal("a session without a connection");
+            return Err(self.person.aborted.take().map_or(why, |aborted| *aborted));
         };
         let was = self.observer.info().state();
         self.observer.enters(&self.worker, Doing::Queued);
@@ -452,14 +456,47 @@ pub(super) async fn arm(
     }
     match variables_of(connection, rooms).await {
         Ok(variables) => connection.track(&variables).await,
+        Err(error) if error.is_abort() => Err(error),
         // An account that may do nothing yet: its password has expired.
         Err(ExchangeError::Refused { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Whether the login left warnings that the client may ask for: of options that are deprecated.
+/// Makes the server of a new session report changes of state, unless the login left something that a query of ours would wipe out.
+/// Answers why the server has ended the connection already, if it has.
+pub(super) async fn begin(
+    client: &Client,
+    backend: &mut ServerConnection,
+    rooms: &Rooms,
+) -> Result<Option<Box<SessionError>>, SessionError> {
+    if has_warned(backend) {
+        return Ok(None);
+    }
+    let armed = arm(backend, rooms);
+    match client.wait_for_backend(armed).await? {
+        Ok(()) => Ok(None),
+        Err(ExchangeError::Refused {
+            code,
+            sqlstate,
+            message,
+        }) => Ok(Some(Box::new(SessionError::Connect(
+            ConnectError::Refused {
+                code,
+                sqlstate,
+                message,
+            },
+        )))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the login left warnings that the client may ask for: of options that are deprecated. Of some the server warns without
+/// counting it in its OK.
 pub(super) fn has_warned(connection: &ServerConnection) -> bool {
+    if connection.capabilities & capability::NO_SCHEMA != 0 {
+        return true;
+    }
     let ok = OkPacket::parse(&connection.login_ok, connection.capabilities);
     ok.is_ok_and(|ok| ok.warnings > 0)
 }
@@ -520,6 +557,7 @@ impl Person {
             attributes: attributes.clone(),
             secret: backend.secret.clone(),
             tie,
+            aborted: None,
         }
     }
 
@@ -530,6 +568,7 @@ impl Person {
             attributes: Vec::new(),
             secret: None,
             tie: Some(Tie::Admin),
+            aborted: None,
         }
     }
 }

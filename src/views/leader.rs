@@ -100,17 +100,13 @@ impl Leader {
         }
     }
 
-    /// Makes the schema and the list, drops storage tables that a leader before us left, and empties the list: nothing
-    /// that was built under another lock is trusted. Returns the names of what could not be dropped yet.
+    /// Drops storage tables that a leader before us left, and empties its list: nothing that was built under another lock is trusted.
+    /// Returns the names of what could not be dropped yet. Makes nothing: a server on which no view is wanted stays as it is.
     ///
     /// # Errors
     /// As the server said, most likely a lacking privilege.
     pub async fn set_up(&mut self, link: &mut Link) -> Result<Vec<String>, ViewsError> {
-        let schema = quoted(&self.schema);
         link.run("SET SESSION lock_wait_timeout=1", SHORT).await?;
-        link.run(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"), SHORT)
-            .await?;
-        link.run(&list_sql(&self.schema), SHORT).await?;
         let mut left = Vec::new();
         for table in self.orphans(link).await? {
             let dropped = link
@@ -122,9 +118,20 @@ impl Leader {
                 Err(error) => return Err(error),
             }
         }
-        link.run(&format!("DELETE FROM {schema}.`views`"), SHORT)
-            .await?;
+        if self.has_list(link).await? {
+            let sql = format!("DELETE FROM {}.`views`", quoted(&self.schema));
+            link.run(&sql, SHORT).await?;
+        }
         Ok(left)
+    }
+
+    /// Whether some leader has made the list.
+    async fn has_list(&self, link: &mut Link) -> Result<bool, ViewsError> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA={} AND TABLE_NAME='views'",
+            literal(&self.schema)
+        );
+        Ok(link.number(&sql, SHORT).await? > 0)
     }
 
     /// Tables in our schema that carry our comment and the name of a storage table, quoted.
@@ -166,11 +173,15 @@ impl List {
         }
     }
 
-    /// Lists a new view and returns its number.
+    /// Lists a new view and returns its number. The schema and the list are made with the first.
     ///
     /// # Errors
-    /// As the server said.
+    /// As the server said, most likely a lacking privilege.
     pub async fn list(&self, link: &mut Link, definition: &Definition) -> Result<u64, ViewsError> {
+        let schema = quoted(&self.schema);
+        link.run(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"), SHORT)
+            .await?;
+        link.run(&list_sql(&self.schema), SHORT).await?;
         let sql = format!(
             "INSERT INTO {}.`views` (fingerprint, base_schema, base_table, definition, state) \
              VALUES (X'{:032x}', {}, {}, {}, 'building')",

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod compression;
+mod logins;
 mod plugins;
 mod tls;
 

@@ -274,6 +274,8 @@ async fn one_proxy_leads_and_clears_what_another_left() {
     assert!(matches!(two.hold().await, Err(ViewsError::Stopped)));
     let mut link = one.connect().await.unwrap();
     assert_eq!(one.set_up(&mut link).await.unwrap(), Vec::<String>::new());
+    // Nothing is made before a view is wanted.
+    assert_eq!(server.run("SHOW DATABASES LIKE 'tide'"), "");
     let list = List::new("tide");
     let definition = definition("shop", &["`kind`"]);
     let first = list.list(&mut link, &definition).await.unwrap();

@@ -1,0 +1,66 @@
+//! Logins after which the server has something to say: the client hears it, at the moment and in the words that it would without us.
+
+use crate::support::wire::Wire;
+use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate};
+
+/// A client that asks for it names tables without their schema, and is warned of it.
+const NO_SCHEMA: u32 = 0x0000_0010;
+
+/// The answers to `texts` after a login with `capabilities`; of a session that ends, those that came.
+fn answers(port: u16, user: &str, capabilities: u32, texts: &[&str]) -> Vec<Vec<u8>> {
+    let wire = Wire::login(port, user, APP_PASSWORD, "", capabilities);
+    let mut wire = wire.expect("it logs in");
+    let mut all = Vec::new();
+    for text in texts {
+        for packet in wire.query(text.as_bytes(), b"") {
+            all.push(packet.payload);
+        }
+    }
+    all
+}
+
+/// Of a login by TLS the server takes this capability from the request for TLS only.
+#[test]
+fn a_client_is_warned_of_a_deprecated_capability() {
+    let server = MySql::shared();
+    let gate = Tidegate::of(server)
+        .set("backend.tls", "\"required\"")
+        .start();
+    for texts in [
+        ["SHOW WARNINGS", "SELECT 1"],
+        ["SELECT 1", "SHOW COUNT(*) WARNINGS"],
+        [
+            "SELECT COUNT(*) FROM information_schema.SCHEMATA",
+            "SELECT 1",
+        ],
+    ] {
+        let seen = answers(gate.app_port, APP_USER, NO_SCHEMA, &texts);
+        assert_eq!(
+            seen,
+            answers(server.port, APP_USER, NO_SCHEMA, &texts),
+            "{texts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_client_is_told_that_init_connect_failed() {
+    let server = MySql::start(&[]);
+    let gate = Tidegate::of(&server).start();
+    let error = |port| {
+        let mut all = answers(port, "plain", 0, &["SELECT 1"]);
+        let last = all.pop().unwrap_or_default();
+        let text = String::from_utf8_lossy(last.get(3..).unwrap_or_default()).into_owned();
+        // The number of the connection is another one each time.
+        text.chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect::<String>()
+    };
+    // Administrators are spared it.
+    server.run(&format!("CREATE USER plain IDENTIFIED BY '{APP_PASSWORD}'"));
+    server.run("SET GLOBAL init_connect='this is no statement'");
+    let direct = error(server.port);
+    assert!(direct.contains("init_connect command failed"), "{direct}");
+    assert_eq!(error(gate.app_port), direct);
+    server.run("SET GLOBAL init_connect=''");
+}
