@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -95,6 +95,8 @@ impl Default for BinlogSettings {
 pub enum Unavailable {
     /// A client writes past the log (`sql_log_bin=0`).
     UnloggedWriter,
+    /// No server takes the writes, or several: whose log would count?
+    NoWriter,
     /// Switched off in the configuration.
     Disabled,
     /// Not connected yet.
@@ -132,6 +134,7 @@ impl Unavailable {
     pub fn label(self) -> &'static str {
         match self {
             Self::UnloggedWriter => "binlog_unlogged_writer",
+            Self::NoWriter => "binlog_no_writer",
             Self::Disabled => "binlog_disabled",
             Self::Starting => "binlog_starting",
             Self::Settling => "binlog_settling",
@@ -218,6 +221,8 @@ struct Mark {
 /// The server whose log is read, as found when the stream connected.
 #[derive(Debug)]
 struct Server {
+    /// The turn of the control plane in which it was reached: in another one the writer is another server.
+    turn: u64,
     uuid: String,
     base: String,
     status_sql: &'static str,
@@ -283,6 +288,8 @@ pub struct Binlog {
     kicks: Kicks,
     /// Sessions that write past the log.
     unlogged: AtomicUsize,
+    /// There is no server whose log would count.
+    leaderless: AtomicBool,
 }
 
 impl Binlog {
@@ -333,6 +340,7 @@ impl Binlog {
             counters: Counters::default(),
             kicks: Kicks::default(),
             unlogged: AtomicUsize::new(0),
+            leaderless: AtomicBool::new(false),
             control,
             settings,
         }
@@ -346,10 +354,10 @@ impl Binlog {
         if self.unlogged.load(SeqCst) > 0 {
             return Err(Unavailable::UnloggedWriter);
         }
-        match &*self.state.read() {
-            State::Up(_) => Ok(()),
-            State::Down { reason, .. } => Err(*reason),
+        if self.leaderless.load(SeqCst) {
+            return Err(Unavailable::NoWriter);
         }
+        self.server().map(drop)
     }
 
     /// The last change of a table that the stream has recorded; `None` before the stream started.
@@ -386,15 +394,20 @@ impl Binlog {
 
     /// Whether the log that is read now is that of another server than the one with this `@@server_uuid`.
     pub fn is_of_another(&self, server_uuid: Option<&str>) -> bool {
-        match &*self.state.read() {
-            State::Up(server) => server_uuid != Some(server.uuid.as_str()),
-            State::Down { .. } => false,
-        }
+        let server = self.server();
+        server.is_ok_and(|server| server_uuid != Some(server.uuid.as_str()))
     }
 
     /// For the admin table `binlog`.
     pub fn snapshot(&self) -> BinlogSnapshot {
-        let state = self.state.read().clone();
+        let state = match (self.available(), self.state.read().clone()) {
+            // Why it cannot be used although it is followed.
+            (Err(reason), State::Up(_)) => State::Down {
+                reason,
+                detail: String::new(),
+            },
+            (_, state) => state,
+        };
         let (state, detail, server) = match state {
             State::Up(server) => ("running", String::new(), Some(server)),
             State::Down { reason, detail } => (reason.label(), detail, None),
@@ -433,9 +446,30 @@ impl Binlog {
 
     fn server(&self) -> Result<Arc<Server>, Unavailable> {
         match &*self.state.read() {
-            State::Up(server) => Ok(server.clone()),
+            State::Up(server) if self.is_current(server) => Ok(server.clone()),
+            State::Up(_) => Err(Unavailable::Reconnecting),
             State::Down { reason, .. } => Err(*reason),
         }
+    }
+
+    /// Whether this is the server that the control plane works with now.
+    fn is_current(&self, server: &Server) -> bool {
+        let control = self.control.as_ref();
+        control.is_none_or(|control| control.turn() == server.turn)
+    }
+
+    /// No server takes the writes from now on, or several do: nothing is certified until there is one again.
+    pub fn writer_lost(&self) {
+        self.leaderless.store(true, SeqCst);
+    }
+
+    /// One server takes the writes. `is_other`: the control plane was turned to it just now, and the log followed so far is that of
+    /// another.
+    pub fn writer_found(&self, is_other: bool) {
+        if is_other {
+            self.kick("the writer is another server");
+        }
+        self.leaderless.store(false, SeqCst);
     }
 
     fn set_up(&self, server: &Arc<Server>) {

@@ -3,10 +3,10 @@
 use crate::admin::{self, Admin};
 use crate::analytics::Analytics;
 use crate::backend::certificates::TlsError;
-use crate::backend::control::{Control, ControlError, ControlSettings};
+use crate::backend::control::{Control, ControlError};
 use crate::backend::defaults::Defaults;
 use crate::backend::login::{self, Login};
-use crate::backend::nodes::{Node, Nodes};
+use crate::backend::nodes::{Node, Nodes, Writer};
 use crate::backend::probe::Probe;
 use crate::binlog::{Binlog, BinlogSettings};
 use crate::cache::Cache;
@@ -174,7 +174,8 @@ fn build(
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let nodes = Nodes::new(&config)?;
-    let control = Control::new(ControlSettings::from_config(&config));
+    let first = first(&nodes)?;
+    let control = Control::new(first.control.settings());
     let defaults = Defaults::new(control.clone());
     tokio::spawn(defaults.clone().run(stop.clone()));
     let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), stop);
@@ -186,12 +187,11 @@ fn build(
         binlog.clone(),
         probe.capabilities(),
     );
-    let first = first(&nodes)?;
-    let pool = first.pool.clone();
+    follow_writer(&nodes, &config, &control, &binlog, stop);
     let sources = sources::sources(&Parts {
         config: config.clone(),
         analytics: analytics.clone(),
-        pool: pool.clone(),
+        nodes: nodes.clone(),
         probe: probe.clone(),
         binlog: binlog.clone(),
         cache: cache.clone(),
@@ -213,7 +213,7 @@ fn build(
         target: first.target.clone(),
         nodes,
         facts: ArcSwapOption::empty(),
-        pool,
+        pool: first.pool.clone(),
         probe,
         control,
         binlog,
@@ -236,6 +236,26 @@ fn build(
 fn first(nodes: &Nodes) -> Result<Arc<Node>, ServerError> {
     let none = || system("nodes")(io::Error::other("there is none"));
     nodes.all().first().cloned().ok_or_else(none)
+}
+
+/// Where the writer goes the control plane goes first: nothing is certified by the log of a server that is the writer no more.
+fn follow_writer(
+    nodes: &Arc<Nodes>,
+    config: &Config,
+    control: &Arc<Control>,
+    binlog: &Arc<Binlog>,
+    stop: &Shutdown,
+) {
+    if nodes.is_cluster() {
+        // Until somebody has looked.
+        binlog.writer_lost();
+    }
+    let (control, binlog) = (control.clone(), binlog.clone());
+    let before = move |writer: &Writer| match writer {
+        Writer::One(node) => binlog.writer_found(control.turn_to(node.control.settings())),
+        Writer::None(_) | Writer::Several(_) => binlog.writer_lost(),
+    };
+    nodes.watch(&config.cluster, Box::new(before), stop);
 }
 
 /// The probe. The cache hears from it of a secondary engine, and takes one to be there until the first probe has looked.
@@ -327,17 +347,21 @@ async fn tick(rooms: Arc<Rooms>, stop: Shutdown) {
             () = stop.requested() => return,
             _ = seconds.tick() => {}
         }
-        rooms.pool.reap();
+        for node in rooms.nodes.all() {
+            node.pool.reap();
+        }
         rooms.analytics.maintain();
         rooms
             .analytics
             .pool()
-            .sample(series::pool_sample(&rooms.pool, rooms.analytics.now_ms()));
+            .sample(series::pools_sample(&rooms.nodes, rooms.analytics.now_ms()));
         rooms.cache.sweep();
         if rooms.grant_epoch() != grants {
             grants = rooms.grant_epoch();
             // Nobody inherits a login from before a change of accounts.
-            rooms.pool.drop_idle(None);
+            for node in rooms.nodes.all() {
+                node.pool.drop_idle(None);
+            }
         }
     }
 }

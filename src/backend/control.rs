@@ -3,6 +3,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
@@ -145,24 +147,63 @@ impl ControlError {
 
 /// Handle on the control plane: share it as `Arc<Control>`.
 pub struct Control {
-    settings: ControlSettings,
-    pool: Mutex<Option<Pool>>,
-    door: Mutex<Option<Door>>,
+    way: Mutex<Way>,
+    /// Moves with every new destination.
+    turn: AtomicU64,
+}
+
+/// Where connections go now.
+struct Way {
+    settings: Arc<ControlSettings>,
+    pool: Option<Pool>,
+    door: Option<Door>,
 }
 
 impl Control {
     /// Connects nothing yet: a backend that is down at start is not an error.
-    pub fn new(settings: ControlSettings) -> Arc<Self> {
+    pub fn new(settings: impl Into<Arc<ControlSettings>>) -> Arc<Self> {
         Arc::new(Self {
-            settings,
-            pool: Mutex::new(None),
-            door: Mutex::new(None),
+            way: Mutex::new(Way {
+                settings: settings.into(),
+                pool: None,
+                door: None,
+            }),
+            turn: AtomicU64::new(0),
         })
     }
 
-    /// What it was made with.
-    pub fn settings(&self) -> &ControlSettings {
-        &self.settings
+    /// Where connections go now.
+    pub fn settings(&self) -> Arc<ControlSettings> {
+        self.way.lock().settings.clone()
+    }
+
+    /// The same, and which turn it is: connections of another turn lead to where nobody goes any more.
+    pub fn destination(&self) -> (Arc<ControlSettings>, u64) {
+        let way = self.way.lock();
+        (way.settings.clone(), self.turn())
+    }
+
+    /// Moves with every new destination.
+    pub fn turn(&self) -> u64 {
+        self.turn.load(SeqCst)
+    }
+
+    /// From now on all new connections go to another server; the pool's old ones are closed, those in use when they come back.
+    /// False if that is where they go already.
+    pub fn turn_to(&self, settings: Arc<ControlSettings>) -> bool {
+        let mut way = self.way.lock();
+        if Arc::ptr_eq(&way.settings, &settings) {
+            return false;
+        }
+        way.settings = settings;
+        way.door = None;
+        let pool = way.pool.take();
+        self.turn.fetch_add(1, SeqCst);
+        drop(way);
+        if let Some(pool) = pool {
+            tokio::spawn(async move { pool.disconnect().await });
+        }
+        true
     }
 
     /// A pooled connection. Its session is reset when it goes back, so `SET SESSION` on it is safe.
@@ -170,11 +211,17 @@ impl Control {
     /// # Errors
     /// Login refused, unreachable, or no connection within `connect_max`.
     pub async fn conn(&self) -> Result<Conn, ControlError> {
-        let pool = self.pool().await?;
-        deadline("a control connection", self.settings.connect_max(), async {
-            Ok(pool.get_conn().await?)
-        })
-        .await
+        loop {
+            let (settings, turn) = self.destination();
+            let pool = self.pool(&settings).await?;
+            let opened = deadline("a control connection", settings.connect_max(), async {
+                Ok(pool.get_conn().await?)
+            })
+            .await;
+            if turn == self.turn() {
+                return opened;
+            }
+        }
     }
 
     /// A connection of one's own, outside the pool (binlog stream, barrier, locks, DDL).
@@ -182,8 +229,13 @@ impl Control {
     /// # Errors
     /// As `conn`.
     pub async fn dedicated(&self) -> Result<Conn, ControlError> {
-        let (conn, _) = self.connect().await?;
-        Ok(conn)
+        loop {
+            let (settings, turn) = self.destination();
+            let opened = self.connect(&settings).await;
+            if turn == self.turn() {
+                return Ok(opened?.0);
+            }
+        }
     }
 
     /// All rows of a statement.
@@ -248,9 +300,12 @@ impl Control {
 
     /// Closes the pool's idle connections; later calls open new ones.
     pub async fn disconnect(&self) {
-        let pool = self.pool.lock().take();
+        let (pool, max) = {
+            let mut way = self.way.lock();
+            (way.pool.take(), way.settings.connect_max())
+        };
         if let Some(pool) = pool {
-            let _ = deadline("closing the pool", self.settings.connect_max(), async {
+            let _ = deadline("closing the pool", max, async {
                 Ok(pool.disconnect().await?)
             })
             .await;
@@ -258,62 +313,63 @@ impl Control {
     }
 
     /// The pool, made at first use: only a connect tells whether the server has TLS.
-    async fn pool(&self) -> Result<Pool, ControlError> {
-        if let Some(pool) = self.pool.lock().clone() {
+    async fn pool(&self, settings: &Arc<ControlSettings>) -> Result<Pool, ControlError> {
+        if let Some(pool) = self.way.lock().pool.clone() {
             return Ok(pool);
         }
-        let encrypted = match self.settings.backend.tls {
-            _ if self.settings.needs_door() => false,
+        let encrypted = match settings.backend.tls {
+            _ if settings.needs_door() => false,
             BackendTlsMode::Disabled => false,
             BackendTlsMode::Preferred => {
-                let (conn, encrypted) = self.connect().await?;
-                let _ = deadline(
-                    "closing a control connection",
-                    self.settings.connect_max(),
-                    async { Ok(conn.disconnect().await?) },
-                )
+                let (conn, encrypted) = self.connect(settings).await?;
+                let max = settings.connect_max();
+                let _ = deadline("closing a control connection", max, async {
+                    Ok(conn.disconnect().await?)
+                })
                 .await;
                 encrypted
             }
             _ => true,
         };
-        let opts = self.opts(encrypted)?;
-        let mut slot = self.pool.lock();
-        Ok(slot.get_or_insert_with(|| Pool::new(opts)).clone())
+        let pool = Pool::new(self.opts(settings, encrypted)?);
+        let mut way = self.way.lock();
+        match Arc::ptr_eq(&way.settings, settings) {
+            true => Ok(way.pool.get_or_insert(pool).clone()),
+            // Another turn: whoever asked looks again.
+            false => Ok(pool),
+        }
     }
 
-    async fn connect(&self) -> Result<(Conn, bool), ControlError> {
-        deadline(
-            "connecting to the backend",
-            self.settings.connect_max(),
-            async {
-                let open = async |encrypted| -> Result<_, ControlError> {
-                    Ok((Conn::new(self.opts(encrypted)?).await?, encrypted))
-                };
-                match self.settings.backend.tls {
-                    _ if self.settings.needs_door() => open(false).await,
-                    BackendTlsMode::Disabled => open(false).await,
-                    BackendTlsMode::Preferred => match open(true).await {
-                        Err(ControlError::Driver(mysql_async::Error::Driver(
-                            DriverError::NoClientSslFlagFromServer,
-                        ))) => open(false).await,
-                        opened => opened,
-                    },
-                    _ => open(true).await,
-                }
-            },
-        )
+    async fn connect(&self, settings: &ControlSettings) -> Result<(Conn, bool), ControlError> {
+        deadline("connecting to the backend", settings.connect_max(), async {
+            let open = async |encrypted| -> Result<_, ControlError> {
+                let opts = self.opts(settings, encrypted)?;
+                Ok((Conn::new(opts).await?, encrypted))
+            };
+            match settings.backend.tls {
+                _ if settings.needs_door() => open(false).await,
+                BackendTlsMode::Disabled => open(false).await,
+                BackendTlsMode::Preferred => match open(true).await {
+                    Err(ControlError::Driver(mysql_async::Error::Driver(
+                        DriverError::NoClientSslFlagFromServer,
+                    ))) => open(false).await,
+                    opened => opened,
+                },
+                _ => open(true).await,
+            }
+        })
         .await
     }
 
     /// The door, opened at first use.
     fn through_door(&self, opts: OptsBuilder) -> Result<OptsBuilder, ControlError> {
-        let mut door = self.door.lock();
-        let door = match &mut *door {
+        let mut way = self.way.lock();
+        let way = &mut *way;
+        let door = match &mut way.door {
             Some(door) => door,
             none => {
-                let url = self.settings.backend.url.clone();
-                none.insert(Door::open(self.settings.target()?, url)?)
+                let url = way.settings.backend.url.clone();
+                none.insert(Door::open(way.settings.target()?, url)?)
             }
         };
         let path = door.path().display().to_string();
@@ -321,10 +377,10 @@ impl Control {
         Ok(opts.socket(Some(path)).pass(Some(password)))
     }
 
-    fn opts(&self, encrypted: bool) -> Result<Opts, ControlError> {
-        let url = &self.settings.backend.url;
+    fn opts(&self, settings: &ControlSettings, encrypted: bool) -> Result<Opts, ControlError> {
+        let url = &settings.backend.url;
         let tls = encrypted.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
-        let max = self.settings.connections_max.max(1);
+        let max = settings.connections_max.max(1);
         let constraints = PoolConstraints::new(0, max).unwrap_or_default();
         let pool = PoolOpts::default()
             .with_constraints(constraints)
@@ -343,7 +399,7 @@ impl Control {
             .ssl_opts(tls)
             .pool_opts(pool)
             .connect_attribute("program_name", "tidegate");
-        Ok(match self.settings.needs_door() {
+        Ok(match settings.needs_door() {
             true => self.through_door(opts)?.into(),
             false => opts.into(),
         })

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,10 @@ use super::control::{Control, ControlSettings};
 use super::pool::Pool;
 use super::target::Target;
 use crate::config::{self, Config, NodeEntry};
+
+pub mod monitor;
+mod observe;
+pub mod roles;
 
 /// A node's place in the configuration: 0 is the server of `backend.url`, then those of `[[nodes]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,6 +160,19 @@ impl NodeState {
     }
 }
 
+/// What was counted of a node since start.
+#[derive(Debug, Default)]
+pub struct NodeCounters {
+    /// Looks.
+    pub looks: AtomicU64,
+    /// Those that failed.
+    pub failures: AtomicU64,
+    /// How long the last one took that did not fail, in microseconds.
+    pub look_us: AtomicU64,
+    /// Changes of role, of health, and of whether it gets reads.
+    pub changes: AtomicU64,
+}
+
 /// One server of the cluster.
 pub struct Node {
     /// Its place.
@@ -171,6 +189,8 @@ pub struct Node {
     pub weight: u32,
     /// What is known of it.
     pub state: ArcSwap<NodeState>,
+    /// What was counted.
+    pub counters: NodeCounters,
     /// Somebody wants it looked at now.
     wanted: Notify,
 }
@@ -224,12 +244,15 @@ pub enum Writer {
 }
 
 impl Writer {
+    /// The label when there are several.
+    pub const SEVERAL: &str = "writer_several";
+
     /// A stable word for tables, metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
             Self::One(_) => "writer_one",
             Self::None(why) => why.label(),
-            Self::Several(_) => "writer_several",
+            Self::Several(_) => Self::SEVERAL,
         }
     }
 }
@@ -346,6 +369,7 @@ fn node(
         control: Control::new(ControlSettings::of_backend(backend)),
         weight,
         state: ArcSwap::from_pointee(state),
+        counters: NodeCounters::default(),
         wanted: Notify::new(),
     }))
 }

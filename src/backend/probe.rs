@@ -181,8 +181,8 @@ pub struct Health {
 /// Runs the probes and keeps their outcome.
 pub struct Probe {
     control: Arc<Control>,
-    /// The probe's own connection, kept while it answers.
-    held: Mutex<Option<WireConn>>,
+    /// The probe's own connection, kept while it answers and leads to where the control plane works.
+    held: Mutex<Option<(WireConn, u64)>>,
     capabilities: SharedCapabilities,
     health: Mutex<Health>,
     /// Hears what each probe has learnt, before anybody may take the backend for up.
@@ -202,7 +202,7 @@ impl fmt::Debug for Probe {
 /// # Errors
 /// Unreachable, login refused, or too slow.
 pub async fn probe(control: &Control) -> Result<Capabilities, ControlError> {
-    let mut conn = WireConn::connect(control.settings()).await?;
+    let mut conn = WireConn::connect(&control.settings()).await?;
     ask(&mut conn).await
 }
 
@@ -380,9 +380,10 @@ impl Probe {
 
     async fn attempt(&self) -> Result<u64, ControlError> {
         let held = self.held.lock().take();
+        let (settings, turn) = self.control.destination();
         let mut conn = match held {
-            Some(conn) => conn,
-            None => WireConn::connect(self.control.settings()).await?,
+            Some((conn, of)) if of == turn => conn,
+            _ => WireConn::connect(&settings).await?,
         };
         let capabilities = ask(&mut conn).await?;
         (self.told)(&capabilities);
@@ -391,7 +392,7 @@ impl Probe {
         let limit = Duration::from_millis(PROBE_MS_MAX);
         deadline("the probe's query", limit, conn.query("SELECT 1")).await?;
         let took = begin.elapsed();
-        *self.held.lock() = Some(conn);
+        *self.held.lock() = Some((conn, turn));
         Ok(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
     }
 }

@@ -58,6 +58,17 @@ impl WireConn {
     /// # Errors
     /// The server's, the socket's, or more than a few megabytes of answer.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>, ControlError> {
+        Ok(self.query_named(sql).await?.1)
+    }
+
+    /// The same with the names of the columns.
+    ///
+    /// # Errors
+    /// As `query`.
+    pub async fn query_named(
+        &mut self,
+        sql: &str,
+    ) -> Result<(Vec<String>, Vec<Row>), ControlError> {
         self.send_command(Command::Query, sql.as_bytes()).await?;
         let columns = {
             let payload = self.packet().await?;
@@ -70,18 +81,19 @@ impl WireConn {
                     .ok_or(ProtocolError::Malformed("column count"))?,
             }
         };
-        let mut rows = Vec::new();
+        let (mut names, mut rows) = (Vec::new(), Vec::new());
         if columns == 0 {
-            return Ok(rows);
+            return Ok((names, rows));
         }
         for _ in 0..columns {
-            self.packet().await?;
+            let name = name_of_column(self.packet().await?);
+            names.push(name.ok_or(ProtocolError::Malformed("column definition"))?);
         }
         loop {
             let payload = self.packet().await?;
             match payload.first() {
                 Some(&ERR_HEADER) => return Err(server_error(payload)),
-                Some(&EOF_HEADER) if payload.len() < 0xFF_FFFF => return Ok(rows),
+                Some(&EOF_HEADER) if payload.len() < 0xFF_FFFF => return Ok((names, rows)),
                 _ if rows.len() >= ROWS_MAX => {
                     return Err(ProtocolError::Unexpected("an answer of so many rows").into());
                 }
@@ -177,6 +189,13 @@ impl WireConn {
         self.server.input.consume(HEADER_BYTES + self.out.len());
         Ok((sequence, &self.out))
     }
+}
+
+/// The fifth text of a column definition: catalog, schema, table and the table's own name stand before it.
+fn name_of_column(payload: &[u8]) -> Option<String> {
+    let mut cursor = Cursor::new(payload);
+    let name = (0..5).try_fold(&b""[..], |_, _| cursor.lenenc_bytes())?;
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 fn row(payload: &[u8], columns: u64) -> Result<Row, ControlError> {

@@ -185,7 +185,7 @@ async fn connect(binlog: &Binlog, server: &Server) -> Result<WireConn, ControlEr
             ms: 0,
         });
     };
-    let mut conn = WireConn::connect(control.settings()).await?;
+    let mut conn = WireConn::connect(&control.settings()).await?;
     let limit = Duration::from_millis(STATUS_MS_MAX);
     let rows = match timeout(limit, conn.query("SELECT @@server_uuid")).await {
         Ok(rows) => rows?,

@@ -36,13 +36,14 @@ pub(super) async fn run(binlog: Arc<Binlog>, stop: Shutdown) {
 }
 
 /// What must hold may be changed while the server runs; then nothing certified may be served.
-async fn check(binlog: &Binlog, held: &mut Option<WireConn>) {
+async fn check(binlog: &Binlog, held: &mut Option<(WireConn, u64)>) {
     let Some(control) = &binlog.control else {
         return;
     };
+    let (settings, turn) = control.destination();
     let mut conn = match held.take() {
-        Some(conn) => conn,
-        None => match WireConn::connect(control.settings()).await {
+        Some((conn, of)) if of == turn => conn,
+        _ => match WireConn::connect(&settings).await {
             Ok(conn) => conn,
             Err(_) => return,
         },
@@ -55,7 +56,7 @@ async fn check(binlog: &Binlog, held: &mut Option<WireConn>) {
         return binlog.kick("the address leads to another server");
     }
     match facts.judge() {
-        Ok(()) => *held = Some(conn),
+        Ok(()) => *held = Some((conn, turn)),
         Err((reason, detail)) => {
             tracing::warn!(reason = reason.label(), %detail, "the log cannot be trusted any more");
             binlog.kick(reason.label());

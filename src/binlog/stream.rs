@@ -146,11 +146,12 @@ async fn follow(binlog: &Arc<Binlog>, past: &mut Option<Past>) -> Stopped {
     };
     // A kick meant for the connection before this one is void.
     binlog.kicks.take();
-    let mut conn = match WireConn::connect(control.settings()).await {
+    let (settings, turn) = control.destination();
+    let mut conn = match WireConn::connect(&settings).await {
         Ok(conn) => conn,
         Err(error) => return error.into(),
     };
-    let (server, status) = match set_up(&mut conn, control.settings(), binlog).await {
+    let (server, status) = match set_up(&mut conn, (&settings, turn), binlog).await {
         Ok(ready) => ready,
         Err(stopped) => return stopped,
     };
@@ -168,7 +169,7 @@ async fn follow(binlog: &Arc<Binlog>, past: &mut Option<Past>) -> Stopped {
 /// Checks what must hold, and prepares the session for a dump.
 async fn set_up(
     conn: &mut WireConn,
-    settings: &ControlSettings,
+    (settings, turn): (&ControlSettings, u64),
     binlog: &Binlog,
 ) -> Result<(Arc<Server>, Status), Stopped> {
     let limit = Duration::from_millis(SETUP_MS_MAX);
@@ -202,6 +203,7 @@ async fn set_up(
         ))
         .await?;
         let server = Arc::new(Server {
+            turn,
             uuid: facts.server_uuid.clone(),
             base: status.base.clone(),
             status_sql: facts.status_sql(),

@@ -72,6 +72,16 @@ series! {
     BACKEND_PROBES: Counter "tidegate_backend_probes_total" [] "Probes of the backend.";
     BACKEND_PROBE_FAILURES: Counter "tidegate_backend_probe_failures_total" [] "Probes of the backend that failed.";
 
+    NODE_UP: Gauge "tidegate_node_up" ["node"] "1 when the node may be used, else 0. Nodes are looked at when there are several.";
+    NODE_WRITER: Gauge "tidegate_node_writer" ["node"] "1 when the node takes the writes, else 0.";
+    NODE_READS: Gauge "tidegate_node_reads" ["node"] "1 when the node is a reader that may be read from, else 0.";
+    NODE_LAG: Gauge "tidegate_node_lag_seconds" ["node"] "How far the node is behind; missing when that is not known.";
+    NODE_CONNECTIONS: Gauge "tidegate_node_connections" ["node", "state"] "Connections to the node, by state: active, idle.";
+    NODE_LOOKS: Counter "tidegate_node_probes_total" ["node"] "Probes of the node.";
+    NODE_FAILURES: Counter "tidegate_node_probe_failures_total" ["node"] "Probes of the node that failed.";
+    NODE_CHANGES: Counter "tidegate_node_changes_total" ["node"] "Changes of the node's role, state, and of whether it gets reads.";
+    WRITERS: Gauge "tidegate_cluster_writers" [] "Nodes that take writes. Anything but 1: writes are refused.";
+
     BINLOG_RUNNING: Gauge "tidegate_binlog_running" [] "1 when the binary log is followed, else 0: then no view and no strict cache.";
     BINLOG_EVENTS: Counter "tidegate_binlog_events_total" [] "Events received from the binary log.";
     BINLOG_TRANSACTIONS: Counter "tidegate_binlog_transactions_total" [] "Transactions received from the binary log.";

@@ -23,9 +23,12 @@ pub(super) async fn watch(rooms: Arc<Rooms>, mut hangups: Signal, stop: Shutdown
         if let Some(tls) = &rooms.tls {
             tell("clients", tls.reload(always));
         }
-        tell("the backend", rooms.target.tls().reload(always));
-        if let Some(tls) = &rooms.control.settings().tls {
-            tell("the control plane", tls.reload(always));
+        for node in rooms.nodes.all() {
+            tell("the backend", node.target.tls().reload(always));
+            // The control plane goes the way of one of them.
+            if let Some(tls) = &node.control.settings().tls {
+                tell("the control plane", tls.reload(always));
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What the rooms tell Prometheus: each function reads one room's snapshot at a scrape. The rooms know nothing of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::analytics::PoolSample;
+use crate::backend::nodes::{self, Nodes, Role, Writer};
 use crate::backend::pool::Pool;
 use crate::backend::probe::Health;
 use crate::binlog::BinlogSnapshot;
@@ -16,7 +17,26 @@ use crate::views::snapshot::Snapshot;
 /// The states of `views.state`.
 const VIEW_STATES: [&str; 4] = ["planned", "building", "ready", "stale"];
 
-/// The pool at this moment, over all users: for metrics, and once a second for `analytics.pool()`.
+/// The pools of all nodes at this moment: once a second for `analytics.pool()`.
+pub fn pools_sample(nodes: &Nodes, at_ms: u64) -> PoolSample {
+    let mut sum = PoolSample {
+        at_ms,
+        ..PoolSample::default()
+    };
+    for node in nodes.all() {
+        let one = pool_sample(&node.pool, at_ms);
+        sum.active += one.active;
+        sum.idle += one.idle;
+        sum.waiting += one.waiting;
+        sum.connections_max += one.connections_max;
+        sum.waits += one.waits;
+        sum.wait_us += one.wait_us;
+        sum.failures += one.failures;
+    }
+    sum
+}
+
+/// A pool at this moment, over all users.
 pub fn pool_sample(pool: &Pool, at_ms: u64) -> PoolSample {
     let mut sum = PoolSample {
         at_ms,
@@ -34,9 +54,9 @@ pub fn pool_sample(pool: &Pool, at_ms: u64) -> PoolSample {
     sum
 }
 
-/// Brings the pool.
-pub fn pool(pool: &Pool, samples: &mut Samples) {
-    let sum = pool_sample(pool, 0);
+/// Brings the pools of all nodes, added up.
+pub fn pools(nodes: &Nodes, samples: &mut Samples) {
+    let sum = pools_sample(nodes, 0);
     samples.count(&series::POOL_CONNECTIONS, &["active"], sum.active);
     samples.count(&series::POOL_CONNECTIONS, &["idle"], sum.idle);
     samples.count(&series::POOL_CONNECTIONS_LIMIT, &[], sum.connections_max);
@@ -45,7 +65,7 @@ pub fn pool(pool: &Pool, samples: &mut Samples) {
     samples.time(&series::POOL_WAIT_TIME, &[], sum.wait_us);
     samples.count(&series::POOL_REFUSED, &[], sum.failures);
     let (mut opened, mut reused) = (0, 0);
-    for row in pool.snapshot() {
+    for row in nodes.all().iter().flat_map(|node| node.pool.snapshot()) {
         opened += row.opened_total;
         reused += row.reused_total;
     }
@@ -80,6 +100,41 @@ pub fn backend(health: &Health, samples: &mut Samples) {
     samples.count(&series::BACKEND_PROBE_FAILURES, &[], health.failures);
     if let Some(us) = health.latency_us {
         samples.time(&series::BACKEND_LATENCY, &[], us);
+    }
+}
+
+/// Brings the nodes of a cluster; nothing for one alone.
+pub fn nodes(all: &Nodes, samples: &mut Samples) {
+    if !all.is_cluster() {
+        return;
+    }
+    let writers = match all.writer() {
+        Writer::One(_) => 1,
+        Writer::None(_) => 0,
+        Writer::Several(names) => names.len() as u64,
+    };
+    samples.count(&series::WRITERS, &[], writers);
+    for node in all.all() {
+        let (state, counters, name) = (node.state.load(), &node.counters, &*node.name);
+        let is_reader = state.role == Role::Reader && state.no_reads.is_none();
+        let is_writer = state.role == Role::Writer;
+        samples.count(
+            &series::NODE_UP,
+            &[name],
+            (state.health == nodes::Health::Up).into(),
+        );
+        samples.count(&series::NODE_WRITER, &[name], is_writer.into());
+        samples.count(&series::NODE_READS, &[name], is_reader.into());
+        if let Some(ms) = state.lag_ms {
+            samples.set(&series::NODE_LAG, &[name], ms as f64 / 1e3);
+        }
+        let sum = pool_sample(&node.pool, 0);
+        samples.count(&series::NODE_CONNECTIONS, &[name, "active"], sum.active);
+        samples.count(&series::NODE_CONNECTIONS, &[name, "idle"], sum.idle);
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        samples.count(&series::NODE_LOOKS, &[name], count(&counters.looks));
+        samples.count(&series::NODE_FAILURES, &[name], count(&counters.failures));
+        samples.count(&series::NODE_CHANGES, &[name], count(&counters.changes));
     }
 }
 
@@ -147,20 +202,18 @@ pub fn views(shown: &Snapshot, samples: &mut Samples) {
 mod tests {
     use super::*;
     use crate::binlog::{Binlog, Unavailable};
-    use crate::config;
+    use crate::config::Config;
     use crate::metrics::Metrics;
 
     #[tokio::test]
     async fn the_rooms_are_on_the_page() {
         let metrics = Metrics::new().unwrap();
-        let (own, log) = (
-            Pool::new(config::Pool::default()),
-            Binlog::unavailable(Unavailable::Starting),
-        );
+        let own = Nodes::new(&Config::default()).unwrap();
+        let log = Binlog::unavailable(Unavailable::Starting);
         let counters = Arc::new(DoorCounters::default());
         counters.accepted_total.store(3, Relaxed);
         metrics.add_source(move |samples| {
-            pool(&own, samples);
+            pools(&own, samples);
             door(&counters, samples);
             binlog(&log.snapshot(), samples);
         });

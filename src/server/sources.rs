@@ -2,7 +2,7 @@
 
 use crate::admin::{Sources, tables};
 use crate::analytics::Analytics;
-use crate::backend::pool::Pool;
+use crate::backend::nodes::Nodes;
 use crate::backend::probe::Probe;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
@@ -18,9 +18,9 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// What was observed.
     pub analytics: Arc<Analytics>,
-    /// `pools`.
-    pub pool: Arc<Pool>,
-    /// `backends`.
+    /// `backends`, `pools`.
+    pub nodes: Arc<Nodes>,
+    /// What is known of the writer.
     pub probe: Arc<Probe>,
     /// `binlog`.
     pub binlog: Arc<Binlog>,
@@ -50,9 +50,9 @@ pub fn sources(parts: &Parts) -> Sources {
         decisions: tables::decisions::source(analytics()),
         sessions: tables::sessions::source(analytics()),
         transactions: tables::transactions::source(analytics()),
-        pools: tables::pools::source(backend.clone(), parts.pool.clone()),
+        pools: tables::pools::source(parts.nodes.clone()),
         pool_usage: tables::pool_usage::source(analytics()),
-        backends: tables::backends::source(backend.clone(), parts.probe.clone()),
+        backends: tables::backends::source(parts.nodes.clone(), parts.probe.clone()),
         cache: tables::cache::source(parts.cache.clone(), parts.config.admin.rows_max),
         cache_totals: tables::cache_totals::source(parts.cache.clone()),
         binlog: tables::binlog::source(backend, parts.binlog.clone()),

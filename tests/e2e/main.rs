@@ -20,6 +20,7 @@ mod history;
 mod identity;
 mod kills;
 mod long_executions;
+mod nodes;
 mod other_server;
 mod probe;
 mod readme;

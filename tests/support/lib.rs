@@ -21,8 +21,10 @@ pub mod process;
 pub mod raw;
 pub mod tidegate;
 pub mod tls;
+pub mod topology;
 pub mod wire;
 
 pub use mysql::{APP_PASSWORD, APP_USER, MySql};
 pub use process::wait_until;
 pub use tidegate::Tidegate;
+pub use topology::Topology;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
 use crate::admin::sources::RowsFn;
-use crate::backend::pool::Pool;
+use crate::admin::value::Row;
+use crate::backend::nodes::Nodes;
+use crate::backend::pool::PoolRow;
 
 /// See its description.
 pub static TABLE: Table = Table {
     schema: SCHEMA,
     name: "pools",
-    description: "One row per backend user: connections lent, kept and waited for. Who logs in gets a connection of that user's.",
+    description: "One row per backend and user: connections lent, kept and waited for. Who logs in gets a connection of that user's.",
     columns: &[
         column("backend", Type::Name(255), "Backend address."),
         column("user", Type::Name(96), "User whose connections these are."),
@@ -56,28 +58,30 @@ pub static TABLE: Table = Table {
     rows: |sources| Arc::new((sources.pools)()),
 };
 
-/// The rows of a pool of connections to `backend`.
-pub fn source(backend: String, pool: Arc<Pool>) -> RowsFn {
-    let backend: Arc<str> = backend.into();
+/// The rows of each node's pool.
+pub fn source(nodes: Arc<Nodes>) -> RowsFn {
     Arc::new(move || {
-        pool.snapshot()
-            .into_iter()
-            .map(|user| {
-                vec![
-                    (&backend).into(),
-                    user.user.into(),
-                    user.active.into(),
-                    user.idle.into(),
-                    user.waiting.into(),
-                    user.connections_max.into(),
-                    user.opened_total.into(),
-                    user.reused_total.into(),
-                    user.waits_total.into(),
-                    user.wait_us_sum.into(),
-                    user.wait_us_max.into(),
-                    user.refused_total.into(),
-                ]
-            })
-            .collect()
+        let rows = nodes.all().iter().flat_map(|node| {
+            let users = node.pool.snapshot().into_iter();
+            users.map(|user| row(&node.target.address, user))
+        });
+        rows.collect()
     })
+}
+
+fn row(address: &str, user: PoolRow) -> Row {
+    vec![
+        address.into(),
+        user.user.into(),
+        user.active.into(),
+        user.idle.into(),
+        user.waiting.into(),
+        user.connections_max.into(),
+        user.opened_total.into(),
+        user.reused_total.into(),
+        user.waits_total.into(),
+        user.wait_us_sum.into(),
+        user.wait_us_max.into(),
+        user.refused_total.into(),
+    ]
 }

@@ -10,7 +10,7 @@ use crate::analytics::histogram::Histogram;
 use crate::analytics::peer::Peer;
 use crate::analytics::{Analytics, Digest, MinuteLog, PoolSample, QueryEvent, ServedBy};
 use crate::backend::control::{Control, ControlSettings};
-use crate::backend::pool::Pool;
+use crate::backend::nodes::Nodes;
 use crate::backend::probe::Probe;
 use crate::binlog::{Binlog, Unavailable};
 use crate::cache::{Cache, Settings};
@@ -30,8 +30,8 @@ fn sources() -> (Sources, Arc<Analytics>) {
         query_history: query_history::source(None, 100, Duration::ZERO),
         cache: cache::source(cached.clone(), 100),
         cache_totals: cache_totals::source(cached),
-        pools: pools::source(backend(), Pool::new(config.pool.clone())),
-        backends: backends::source(backend(), Probe::new(control)),
+        pools: pools::source(Nodes::new(&config).unwrap()),
+        backends: backends::source(Nodes::new(&config).unwrap(), Probe::new(control)),
         binlog: binlog::source(backend(), Binlog::unavailable(Unavailable::Starting)),
         settings: settings::source(config),
         ..Sources::of_analytics(&analytics)

@@ -1,0 +1,99 @@
+//! A cluster of real servers behind the proxy: who is what, who is out and why, and what follows the writer when it changes.
+
+use std::time::{Duration, Instant};
+
+use crate::support::process::http_get;
+use crate::support::{Tidegate, Topology};
+
+/// Longest wait for something to be seen.
+const SEEN_MAX: Duration = Duration::from_secs(30);
+
+/// Name, role, state and reason of each node.
+async fn nodes(gate: &Tidegate) -> Vec<String> {
+    let rows: Vec<(String, String, String, Option<String>, bool)> = gate
+        .admin("SELECT name, role, state, reason, reads FROM backends")
+        .await;
+    let told = rows.into_iter().map(|(name, role, state, reason, reads)| {
+        let reads = if reads { "reads" } else { "-" };
+        format!(
+            "{name} {role} {state} {} {reads}",
+            reason.as_deref().unwrap_or("-")
+        )
+    });
+    told.collect()
+}
+
+/// Waits until the nodes are these.
+async fn until(gate: &Tidegate, expected: [&str; 3]) {
+    let begin = Instant::now();
+    loop {
+        let found = nodes(gate).await;
+        if found == expected {
+            return;
+        }
+        assert!(
+            begin.elapsed() < SEEN_MAX,
+            "{found:#?}, expected {expected:#?}\n{}",
+            gate.log()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_lag_and_loss_are_seen() {
+    let topology = Topology::start();
+    let gate = topology
+        .tidegate()
+        .set("cluster.lag_ms_max", "2000")
+        .start();
+    let all_well = [
+        "backend writer up - -",
+        "second reader up - reads",
+        "third reader up - reads",
+    ];
+    until(&gate, all_well).await;
+    // A copy that does not apply.
+    topology.hold(1);
+    let one_out = |what| ["backend writer up - -", what, "third reader up - reads"];
+    until(
+        &gate,
+        one_out("second reader up node_replication_stopped -"),
+    )
+    .await;
+    topology.release(1);
+    until(&gate, all_well).await;
+    // One that applies late: out while there is something to apply.
+    topology.delay(1, 6);
+    topology.servers[0].run("CREATE DATABASE late");
+    until(&gate, one_out("second reader up node_lagging -")).await;
+    let lag: Vec<(i64,)> = gate
+        .admin("SELECT lag_ms FROM backends WHERE name = 'second'")
+        .await;
+    assert!((2_001..20_000).contains(&lag[0].0), "{lag:?}");
+    topology.delay(1, 0);
+    until(&gate, all_well).await;
+    // One that is gone, and comes back.
+    topology.servers[1].kill9();
+    until(&gate, one_out("second unknown down node_unreachable -")).await;
+    topology.servers[1].start_again();
+    until(&gate, all_well).await;
+    // One that hangs.
+    topology.servers[1].freeze();
+    until(&gate, one_out("second unknown down node_late -")).await;
+    topology.servers[1].resume();
+    until(&gate, all_well).await;
+    let (_, page) = http_get(gate.http_port, "/metrics").expect("a page");
+    for line in [
+        "tidegate_cluster_writers 1",
+        "tidegate_node_writer{node=\"backend\"} 1",
+        "tidegate_node_reads{node=\"third\"} 1",
+        "tidegate_node_up{node=\"second\"} 1",
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "no {line} in\n{page}"
+        );
+    }
+    gate.stop();
+}

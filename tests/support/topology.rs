@@ -1,0 +1,151 @@
+//! Several MySQL servers that copy from one: started together, with GTIDs, and turned by hand as an operator would. Root does all
+//! of it; readers have `super_read_only` on, which survives their restart.
+
+use std::time::{Duration, Instant};
+
+use super::mysql::MySql;
+use super::tidegate::{Builder, Tidegate};
+
+/// Longest wait for a copy to be made.
+const COPY_MAX: Duration = Duration::from_secs(60);
+
+/// A writer and its readers. The writer is whichever server was made it last.
+pub struct Topology {
+    /// All servers; the first one was the writer at the start.
+    pub servers: Vec<MySql>,
+}
+
+impl Topology {
+    /// One writer and two readers.
+    pub fn start() -> Topology {
+        let servers: Vec<MySql> = std::thread::scope(|scope| {
+            let start = |id: u32| scope.spawn(move || server(id));
+            let started: Vec<_> = (1..=3).map(start).collect();
+            let joined = started.into_iter().map(|thread| thread.join());
+            joined.map(|server| server.expect("a server")).collect()
+        });
+        let topology = Topology { servers };
+        for reader in &topology.servers[1..] {
+            reader.run("SET PERSIST super_read_only=ON");
+            follow(reader, &topology.servers[0]);
+        }
+        topology.wait_copied(0);
+        topology
+    }
+
+    /// A Tidegate to be in front of all of them, by the names `backend`, `second` and `third`; the pauses are short.
+    pub fn tidegate(&self) -> Builder {
+        let names = ["second", "third"];
+        let nodes = self.servers[1..].iter().zip(names).map(|(server, name)| {
+            format!(
+                "{{name = \"{name}\", address = \"127.0.0.1:{}\"}}",
+                server.port
+            )
+        });
+        let nodes: Vec<String> = nodes.collect();
+        Tidegate::of(&self.servers[0])
+            .set("nodes", &format!("[{}]", nodes.join(", ")))
+            .set("cluster.probe_ms", "100")
+    }
+
+    /// Stops a reader's applying thread; it goes on fetching.
+    pub fn hold(&self, at: usize) {
+        self.servers[at].run("STOP REPLICA SQL_THREAD");
+    }
+
+    /// Starts it again.
+    pub fn release(&self, at: usize) {
+        self.servers[at].run("START REPLICA SQL_THREAD");
+    }
+
+    /// Makes a reader apply everything so many seconds late; 0: at once.
+    pub fn delay(&self, at: usize, seconds: u32) {
+        self.servers[at].run(&format!(
+            "STOP REPLICA SQL_THREAD; CHANGE REPLICATION SOURCE TO SOURCE_DELAY={seconds}; START REPLICA SQL_THREAD"
+        ));
+    }
+
+    /// Waits until every other server that follows has what `from` has now.
+    pub fn wait_copied(&self, from: usize) {
+        let set = executed(&self.servers[from]);
+        for (at, server) in self.servers.iter().enumerate() {
+            if at != from && is_running(server) {
+                wait_for(server, &set);
+            }
+        }
+    }
+
+    /// A planned switchover, as an operator does it: the old writer takes no more writes, the new one gets the rest of them, then
+    /// takes them; all others copy from it.
+    pub fn switch_over(&self, from: usize, to: usize) {
+        let (old, new) = (&self.servers[from], &self.servers[to]);
+        old.run("SET PERSIST super_read_only=ON");
+        wait_for(new, &executed(old));
+        self.promote(to);
+        for (at, server) in self.servers.iter().enumerate() {
+            if at != to && is_running(server) {
+                follow(server, new);
+            }
+        }
+    }
+
+    /// Makes a server a writer, whatever the others are.
+    pub fn promote(&self, at: usize) {
+        self.servers[at].run(
+            "STOP REPLICA; RESET REPLICA ALL; SET PERSIST super_read_only=OFF; SET PERSIST read_only=OFF",
+        );
+    }
+
+    /// Makes a server copy from another and take no writes.
+    pub fn follow(&self, at: usize, source: usize) {
+        self.servers[at].run("SET PERSIST super_read_only=ON");
+        follow(&self.servers[at], &self.servers[source]);
+    }
+}
+
+fn server(id: u32) -> MySql {
+    let server = MySql::start(&[
+        &format!("--server-id={id}"),
+        "--innodb-buffer-pool-size=32M",
+        "--max-connections=200",
+        "--replica-net-timeout=4",
+    ]);
+    // What each did to itself at its start is nobody else's.
+    server.run("RESET BINARY LOGS AND GTIDS");
+    server
+}
+
+fn follow(reader: &MySql, source: &MySql) {
+    reader.run(&format!(
+        "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', \
+         SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_CONNECT_RETRY=1, SOURCE_HEARTBEAT_PERIOD=1; START REPLICA",
+        source.port
+    ));
+}
+
+/// What a server has.
+pub fn executed(server: &MySql) -> String {
+    server
+        .run("SELECT REPLACE(@@GLOBAL.gtid_executed, '\\n', '')")
+        .trim()
+        .to_owned()
+}
+
+fn wait_for(server: &MySql, set: &str) {
+    let begin = Instant::now();
+    let sql = format!(
+        "SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {})",
+        COPY_MAX.as_secs()
+    );
+    let waited = server.run(&sql);
+    assert_eq!(
+        waited.trim(),
+        "0",
+        "not copied within {:?}",
+        begin.elapsed()
+    );
+}
+
+fn is_running(server: &MySql) -> bool {
+    super::process::greets(server.port)
+}
