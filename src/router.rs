@@ -1,5 +1,6 @@
 //! Decides where a statement goes and says why. Pure: awaits nothing, writes nothing.
 
+pub mod place;
 pub mod reason;
 pub mod session_state;
 pub mod ties;

@@ -24,7 +24,7 @@ use crate::session::worker;
 use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
 use crate::views::Views;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use history::History;
 use listeners::Listeners;
 use sources::Parts;
@@ -210,10 +210,8 @@ fn build(
             config.login.failures_per_source_max,
             Duration::from_millis(config.login.failures_window_ms),
         ),
-        target: first.target.clone(),
         nodes,
         facts: ArcSwapOption::empty(),
-        pool: first.pool.clone(),
         probe,
         control,
         binlog,
@@ -226,7 +224,9 @@ fn build(
         admin_account: admin_account(&config),
         defaults,
         unproven: Semaphore::new(Rooms::unproven_max(config.pool.connections_max)),
-        variables: ArcSwapOption::empty(),
+        variables: ArcSwap::default(),
+        held: AtomicUsize::new(0),
+        control_runtime: Handle::current(),
         session_ids: Rooms::first_session_id(),
         config,
     }))
@@ -310,7 +310,11 @@ fn start_workers(
 async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
     let url = &rooms.config.backend.url;
     let mut told = false;
-    while rooms.facts.load().is_none() && !stop.is_requested() {
+    // Any of several will do.
+    let mut nodes = rooms.nodes.all().iter().cycle();
+    while let Some(node) = nodes.next().filter(|_| rooms.facts.load().is_none())
+        && !stop.is_requested()
+    {
         let login = Login {
             user: url.user.as_bytes(),
             secret: Secret::of_password(url.password.reveal().as_bytes()),
@@ -319,18 +323,18 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
             collation: 255,
             attributes: vec![(b"program_name".to_vec(), b"tidegate".to_vec())],
         };
-        match login::open(&rooms.target, &login, 4096).await {
+        match login::open(&node.target, &login, 4096).await {
             Ok(connection) => {
                 rooms.saw_facts(&connection.facts);
                 tracing::info!(
-                    address = %rooms.target.address,
+                    address = %node.target.address,
                     version = %String::from_utf8_lossy(&connection.facts.version),
                     "backend reached"
                 );
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(address = %rooms.target.address, %error, "backend not reached; trying on");
+                    tracing::warn!(address = %node.target.address, %error, "backend not reached; trying on");
                 }
                 tokio::time::sleep(BACKEND_RETRY).await;
             }

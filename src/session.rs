@@ -19,6 +19,7 @@ mod prepared;
 mod proxied;
 mod relay;
 pub mod rooms;
+mod spread;
 pub mod statements;
 mod text;
 pub mod throttle;
@@ -47,6 +48,7 @@ use lot::Seat;
 use mysql_common::collations::CollationId;
 use observe::Observer;
 use prepared::Prepared;
+use spread::Spread;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -101,6 +103,8 @@ struct Session {
     statement_ids: u32,
     /// Prepared statements with parameters that wait at the server as long data.
     long_data: usize,
+    /// Its part in a cluster; `None` without one.
+    spread: Option<Box<Spread>>,
 }
 
 /// What a successful login gives.
@@ -311,9 +315,14 @@ impl Session {
         let seat = Seat::new(observer.info().clone());
         if entrance == Entrance::App {
             observer.begins_with(worker.rooms.defaults.present().as_ref());
-            worker.lot.enter(&seat);
+            worker.lot.enter(&seat, backend.node);
         }
+        let spread = match entrance {
+            Entrance::App => Spread::new(&worker.rooms, backend.node),
+            Entrance::Admin => None,
+        };
         Self {
+            spread,
             state,
             machine: ResponseMachine::new(Expect::Simple, backend.capabilities),
             worker,
@@ -354,7 +363,7 @@ impl Session {
                 Woken::Command(request) if self.is_quit(request) => return Ok(()),
                 Woken::Command(request) => self.answer_or_refuse(request).await?,
             }
-            if self.worker.rooms.pool.has_waiters() {
+            if self.backend.is_wanted() {
                 self.leave().await?;
             }
         }
@@ -395,10 +404,15 @@ impl Session {
             if self.seat.take_wanted() && !self.leave().await? {
                 // What has turned out to tie it is known now: somebody else may be free to go.
                 self.seat.busy();
-                self.worker.lot.ask(self.worker.rooms.pool.waiting());
+                if let Some(pool) = self.backend.pool() {
+                    self.worker.lot.ask(self.backend.node, pool.waiting());
+                }
             }
             if !self.backend.input.is_empty() {
                 // More than the answer to the last command: whatever it is, it is not the answer to the next one.
+                if self.loses_nothing() {
+                    continue;
+                }
                 return self.backend_spoke(Ok(1)).await;
             }
             if self.observer.is_killed() {
@@ -426,6 +440,7 @@ impl Session {
                 Ok(Heard::Client(Ok(0))) => return Ok(Woken::Quit),
                 Ok(Heard::Client(Ok(_)) | Heard::Call) => {}
                 Ok(Heard::Client(Err(error))) => return Err(SessionError::ClientIo(error)),
+                Ok(Heard::Backend(_)) if self.loses_nothing() => {}
                 Ok(Heard::Backend(read)) => return self.backend_spoke(read).await,
                 Err(_) if rest.is_some_and(|rest| (1..most).contains(&rest)) => {}
                 Err(_) => return Err(self.client.unasked(SessionError::TimedOut(why))),
@@ -536,6 +551,9 @@ impl Session {
             }
             (Some(byte), _) => Command::from_byte(byte),
         };
+        if let Some(spread) = &mut self.spread {
+            spread.begin(command);
+        }
         if !request.whole {
             return Box::pin(self.answer_streamed(command)).await;
         }

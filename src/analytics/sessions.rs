@@ -81,6 +81,8 @@ pub struct SessionInfo {
     killed: Notify,
     /// Thread id of the backend connection it holds; 0 when none.
     pub backend_id: Counter,
+    /// Number of the server of the cluster that this is on. Set before `backend_id`.
+    pub node: Counter,
     /// Whether the client uses TLS (1) or not (0).
     pub tls: Counter,
     /// Executions.
@@ -271,6 +273,7 @@ impl Sessions {
             kill: AtomicU8::new(0),
             killed: Notify::new(),
             backend_id: Counter::default(),
+            node: Counter::default(),
             tls: Counter::default(),
             queries: Counter::default(),
             bytes_in: Counter::default(),

@@ -1,7 +1,8 @@
 //! One backend connection of the data plane, logged in (`login`): reset, and small exchanges of our own on it.
 //! Relaying a client's statement is the session's work; here nothing is ever sent to a client.
 
-use super::pool::Slot;
+use super::nodes::NodeId;
+use super::pool::{Pool, Slot};
 use super::statements::Statements;
 use super::stream::Stream;
 use super::variables::{Values, Variables};
@@ -145,6 +146,10 @@ pub struct ServerConnection {
     pub variables: Option<Arc<Variables>>,
     /// The server reports changes of session state in all OK packets.
     pub reports: bool,
+    /// It reports the GTIDs of commits, too, and for our sake alone.
+    pub reports_gtids: bool,
+    /// The server that it leads to.
+    pub node: NodeId,
     /// It was left as its last session had it: whoever logs in must reset it.
     pub is_used: bool,
     /// With this another connection of the same login can be opened.
@@ -168,6 +173,8 @@ pub(super) fn next_serial() -> u64 {
 pub struct Known {
     /// Its variables.
     pub values: Arc<Values>,
+    /// Which they are.
+    pub variables: Arc<Variables>,
     /// Its default schema.
     pub schema: Option<Box<str>>,
     /// The server's name for itself.
@@ -200,6 +207,8 @@ impl ServerConnection {
             statements: Statements::default(),
             variables: None,
             reports: false,
+            reports_gtids: false,
+            node: NodeId::FIRST,
             is_used: false,
             secret: None,
             serial: next_serial(),
@@ -220,6 +229,7 @@ impl ServerConnection {
             input: PacketBuffer::none(),
             status: self.status,
             collation: self.collation,
+            node: self.node,
             is_gone: true,
             ..Self::in_process(pipe, self.capabilities, 0)
         }
@@ -233,6 +243,18 @@ impl ServerConnection {
     /// Makes a new connection out of the right to this one.
     pub fn into_slot(self) -> Option<Slot> {
         self.slot
+    }
+
+    /// The pool that its place is in.
+    pub fn pool(&self) -> Option<&Arc<Pool>> {
+        self.slot.as_ref().map(Slot::pool)
+    }
+
+    /// Whether somebody waits for a connection like it.
+    pub fn is_wanted(&self) -> bool {
+        self.slot
+            .as_ref()
+            .is_some_and(|slot| slot.pool().has_waiters())
     }
 
     /// Ties the right to a backend connection to this one's life.
@@ -311,7 +333,7 @@ impl ServerConnection {
     pub fn forget(&mut self) {
         self.known = None;
         self.last_insert_id = None;
-        self.reports = false;
+        (self.reports, self.reports_gtids) = (false, false);
         self.is_used = false;
         self.statements.clear();
     }
@@ -320,11 +342,20 @@ impl ServerConnection {
     ///
     /// # Errors
     /// As [`run`](Self::run), but never `Refused`.
-    pub async fn track(&mut self, variables: &Arc<Variables>) -> Result<(), ExchangeError> {
-        let sql = format!("SET {}", variables.track_sql());
+    pub async fn track(
+        &mut self,
+        variables: &Arc<Variables>,
+        with_gtids: bool,
+    ) -> Result<(), ExchangeError> {
+        let with_gtids = with_gtids && variables.tells_gtids();
+        let gtids = match with_gtids {
+            true => ",session_track_gtids=OWN_GTID",
+            false => "",
+        };
+        let sql = format!("SET {}{gtids}", variables.track_sql());
         self.variables = Some(variables.clone());
         match self.query(sql.as_bytes(), |_| Ok(())).await {
-            Ok(_) => self.reports = true,
+            Ok(_) => (self.reports, self.reports_gtids) = (true, with_gtids),
             Err(error) if error.is_abort() => return Err(error),
             Err(ExchangeError::Refused { .. }) => self.reports = false,
             Err(error) => return Err(error),
@@ -337,9 +368,15 @@ impl ServerConnection {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn untrack(&mut self) -> Result<(), ExchangeError> {
-        let sql = "SET session_track_system_variables=DEFAULT,session_track_state_change=DEFAULT";
+        let gtids = match self.reports_gtids {
+            true => ",session_track_gtids=DEFAULT",
+            false => "",
+        };
+        let sql = format!(
+            "SET session_track_system_variables=DEFAULT,session_track_state_change=DEFAULT{gtids}"
+        );
         self.query(sql.as_bytes(), |_| Ok(())).await?;
-        self.reports = false;
+        (self.reports, self.reports_gtids) = (false, false);
         Ok(())
     }
 

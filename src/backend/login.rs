@@ -3,6 +3,7 @@
 
 use super::compression::{Algorithm, Role};
 use super::connection::{ServerConnection, ServerFacts, next_serial, send_packet};
+use super::nodes::NodeId;
 use super::statements::Statements;
 use super::stream::Stream;
 use super::target::Target;
@@ -368,6 +369,8 @@ impl Begun {
             statements: Statements::default(),
             variables: None,
             reports: false,
+            reports_gtids: false,
+            node: NodeId::FIRST,
             is_used: false,
             secret: None,
             serial: next_serial(),

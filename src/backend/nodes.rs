@@ -23,6 +23,11 @@ pub mod roles;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u16);
 
+impl NodeId {
+    /// That of the server of `backend.url`.
+    pub const FIRST: Self = Self(0);
+}
+
 /// What a node does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -322,6 +327,11 @@ impl Nodes {
     /// Who takes the writes now.
     pub fn writer(&self) -> Writer {
         self.current.load().writer.clone()
+    }
+
+    /// Whether this node takes the writes, and it alone.
+    pub fn takes_writes(&self, id: NodeId) -> bool {
+        matches!(&self.current.load().writer, Writer::One(node) if node.id == id)
     }
 
     /// The reader for a seed: by weight among those that are up and not behind. The same seed gets the same one while that may be

@@ -92,6 +92,13 @@ pub struct Slot {
     is_refused: bool,
 }
 
+impl Slot {
+    /// Where it is from.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);

@@ -83,6 +83,7 @@ pub struct Variables {
     read_sql: String,
     read_more_sql: String,
     track_sql: String,
+    tells_gtids: bool,
 }
 
 /// Values of the carried variables of one session. Equal values have equal hashes.
@@ -145,7 +146,21 @@ impl Variables {
             read_sql: format!("SELECT 0,0,{rest}"),
             read_more_sql: format!("SELECT ROW_COUNT(),FOUND_ROWS(),{rest}"),
             track_sql,
+            tells_gtids: false,
         }
+    }
+
+    /// The same of a server that numbers its transactions, and tells who commits which number if asked to.
+    pub fn with_gtids(self) -> Self {
+        Self {
+            tells_gtids: true,
+            ..self
+        }
+    }
+
+    /// Whether the server tells a session the GTIDs of its commits, and tells nobody who does not ask.
+    pub fn tells_gtids(&self) -> bool {
+        self.tells_gtids
     }
 
     /// The query that [`snapshot`](Self::snapshot) reads; with what the statement before it counted and found (and with a
@@ -180,9 +195,7 @@ impl Variables {
         let mut values = Vec::with_capacity(self.names.len());
         for at in LEADING..row.len() {
             let value = text(at)?;
-            hasher.update(&[u8::from(value.is_some())]);
-            hasher.update(value.unwrap_or_default().as_bytes());
-            hasher.update(&[0]);
+            add(&mut hasher, value);
             values.push(value.map(Box::from));
         }
         let values = Values {
@@ -197,6 +210,28 @@ impl Variables {
             server,
             values: Arc::new(values),
         })
+    }
+
+    /// The values of a session on a server with other variables, as this one has them: what it does not have is left out, and what
+    /// the other one does not have stays as it is here.
+    pub fn translate(&self, here: &Values, other: &Self, values: &Values) -> Values {
+        let value = |(name, here): (&&'static str, &Option<Box<str>>)| match other
+            .names
+            .iter()
+            .position(|known| known == name)
+        {
+            Some(at) => values.values.get(at).cloned().flatten(),
+            None => here.clone(),
+        };
+        let values: Box<[_]> = self.names.iter().zip(&here.values).map(value).collect();
+        let mut hasher = Xxh3::new();
+        values
+            .iter()
+            .for_each(|value| add(&mut hasher, value.as_deref()));
+        Values {
+            values,
+            hash: hasher.digest128(),
+        }
     }
 
     /// The assignments of a SET that turns `from` into `to`; empty when they are equal. `renamed`: a SET NAMES stands before them.
@@ -233,6 +268,12 @@ impl Variables {
         let at = self.names.iter().position(|known| *known == name)?;
         values.values.get(at)?.as_deref()
     }
+}
+
+fn add(hasher: &mut Xxh3, value: Option<&str>) {
+    hasher.update(&[u8::from(value.is_some())]);
+    hasher.update(value.unwrap_or_default().as_bytes());
+    hasher.update(&[0]);
 }
 
 /// Whether the server names a variable for our sake alone: nobody else asked for it.
@@ -320,6 +361,14 @@ mod tests {
             "sql_mode='',character_set_connection='utf8mb4',collation_connection='latin1_bin',div_precision_increment=9"
         );
         assert_ne!(a.hash, b.hash);
+        assert_eq!(v.translate(&a, &v, &b), *b);
+        let fewer = Variables::of(["div_precision_increment"].into_iter());
+        let nine = fewer.snapshot(&["0", "0", "0", "s", "u", "9"].map(|text| Some(text.into())));
+        let nine = nine.expect("plain").values;
+        assert_eq!(
+            v.difference(&a, &v.translate(&a, &fewer, &nine), false),
+            "div_precision_increment=9"
+        );
         let null = of([None, Some("latin1"), Some("latin1_bin"), Some("4")]);
         assert_eq!(v.difference(&a, &null, false), "sql_mode=NULL");
         let empty = of([Some(""), Some("latin1"), Some("latin1_bin"), Some("4")]);

@@ -10,6 +10,8 @@ use super::{ProtocolError, Result, capability};
 pub struct Hidden {
     /// The report that some state changed (kind 2).
     pub state_changes: bool,
+    /// The report of the GTIDs of a commit (kind 3).
+    pub gtids: bool,
     /// The report of a variable with this name (kind 0).
     pub is_variable: fn(&[u8]) -> bool,
 }
@@ -58,6 +60,7 @@ fn show(state: &[u8], hidden: &Hidden, shown: &mut Vec<u8>) -> Option<()> {
         let is_hidden = match kind {
             0 => (hidden.is_variable)(Cursor::new(data).lenenc_bytes()?),
             2 => hidden.state_changes,
+            3 => hidden.gtids,
             _ => false,
         };
         if !is_hidden {
@@ -76,6 +79,7 @@ mod tests {
     const TRACK: u32 = capability::PROTOCOL_41 | capability::SESSION_TRACK;
     const HIDDEN: Hidden = Hidden {
         state_changes: true,
+        gtids: true,
         is_variable: |name| name == b"timestamp",
     };
 
@@ -109,6 +113,7 @@ mod tests {
             entry(0, &[b"timestamp", b"5"]),
             schema.clone(),
             entry(2, &[b"1"]),
+            entry(3, &[b"", b"3e11fa47-71ca-11e1-9e33-c80aa9429562:7"]),
         ]
         .concat();
         let out = rewritten(&all, b"", TRACK);

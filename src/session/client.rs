@@ -1,6 +1,7 @@
 //! The client's side of a session: its stream, its read buffer, what it negotiated. Frames, but interprets nothing.
 
 use super::error::SessionError;
+use super::relay::Turns;
 use super::watch::{Cut, Ticks, Watch};
 use crate::analytics::peer::Peer;
 use crate::backend::compression::{Algorithm, Role};
@@ -37,6 +38,8 @@ pub struct Client {
     pub is_mid_packet: bool,
     /// Its statement may make the server ask it for a file.
     pub offers_file: bool,
+    /// Which errors of the next answer it does not get to see.
+    pub turns: Turns,
     /// Bounds every wait of its session.
     pub watch: Rc<Watch>,
     /// When its login must be over.
@@ -67,6 +70,7 @@ impl Client {
             collation: 0,
             is_mid_packet: false,
             offers_file: false,
+            turns: Turns::Never,
             watch,
             deadline: Instant::now(),
         }

@@ -110,6 +110,7 @@ impl Session {
         }
         let reported = Reported::of(&summary, is_holding);
         self.note_reported(reported);
+        self.note_commits(&summary);
         let is_silent = matches!(command, Command::StmtReset | Command::Statistics);
         if !is_silent || summary.error.is_some() {
             self.ties.observe_command(&summary, reported);
@@ -131,7 +132,7 @@ impl Session {
             .get(..HEADER_BYTES + length)
             .unwrap_or_default();
         send_to_backend(&self.client.watch, &mut self.backend, bytes).await?;
-        self.client.input.consume(HEADER_BYTES + length);
+        self.request_sent(HEADER_BYTES + length);
         Ok(())
     }
 
@@ -322,13 +323,17 @@ impl Session {
         };
         self.attach().await?;
         self.client.input.consume(HEADER_BYTES + length);
-        if victim.backend_id == 0 {
+        if victim.backend_id == 0 || victim.node != self.backend.node {
             return self.kill_away(&victim).await;
         }
         let sql = format!("KILL {}", victim.backend_id);
         let mut timing = Timing::start();
         let relayed = self.relay_own_text(sql.as_bytes(), &mut timing);
-        relayed.await.map(drop)
+        let killed = relayed.await?.error.is_none();
+        if killed && self.spread.is_some() {
+            victim.request_end();
+        }
+        Ok(())
     }
 
     /// COM_CHANGE_USER: a new login on the same socket. As on the server, a refused one ends the connection.
@@ -374,6 +379,7 @@ impl Session {
         self.nonce = nonce;
         self.person = Person::new(&self.worker, claim.user, claim.attributes, &backend);
         self.hold(backend);
+        self.settles();
         self.away = None;
         self.begin_anew();
         self.state = fresh_state(

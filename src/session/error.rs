@@ -77,6 +77,10 @@ pub enum SessionError {
         /// The words.
         text: String,
     },
+    /// The server's answer was an error that another server may have no reason for: it was not passed on, and its connection is
+    /// as good as before. Never tells anything to a client.
+    #[error("the statement is to run on another server")]
+    TurnedBack,
     /// Something of ours failed.
     #[error("{0}")]
     Internal(&'static str),
@@ -115,7 +119,9 @@ impl SessionError {
             Self::Stopping | Self::Pool(_) | Self::Unattached { .. } | Self::Internal(_) => {
                 Source::Proxy
             }
-            Self::Connect(_) | Self::BackendIo(_) | Self::BackendProtocol(_) => Source::Backend,
+            Self::Connect(_) | Self::BackendIo(_) | Self::BackendProtocol(_) | Self::TurnedBack => {
+                Source::Backend
+            }
         }
     }
 
@@ -135,6 +141,7 @@ impl SessionError {
             Self::Connect(_) => "connect",
             Self::BackendIo(_) => "backend_gone",
             Self::BackendProtocol(_) => "backend_protocol",
+            Self::TurnedBack => "turned_back",
             Self::Internal(_) => "internal",
         }
     }
@@ -223,6 +230,7 @@ impl SessionError {
                 sqlstate,
                 text,
             } => Some((*code, *sqlstate, text.clone())),
+            Self::TurnedBack => Some((1105, *b"HY000", format!("Tidegate: {self}"))),
             Self::Internal(what) => Some((1105, *b"HY000", format!("Tidegate: {what}"))),
         }
     }

@@ -6,6 +6,7 @@ use super::error::SessionError;
 use super::worker::Worker;
 use crate::backend::connection::{ExchangeError, ServerConnection};
 use crate::backend::login::{self as backend_login, Login};
+use crate::backend::nodes::Writer;
 use crate::protocol::auth::Secret;
 use crate::protocol::column::{BufferedResult, packets};
 use crate::protocol::command::Command;
@@ -264,7 +265,10 @@ impl Worker {
             return Ok(kept);
         }
         let url = &self.rooms.config.backend.url;
-        let slot = self.rooms.pool.slot_at_once(&url.user);
+        let Writer::One(node) = self.rooms.nodes.writer() else {
+            return Err(SessionError::Internal("there is no writer for a view"));
+        };
+        let slot = node.pool.slot_at_once(&url.user);
         let slot = slot.ok_or(SessionError::Internal(
             "no backend connection is free for a view",
         ))?;
@@ -276,13 +280,11 @@ impl Worker {
             collation: 255,
             attributes: vec![(b"program_name".to_vec(), b"tidegate views".to_vec())],
         };
-        let mut connection = backend_login::open(
-            &self.rooms.target,
-            &login,
-            self.rooms.config.client.buffer_bytes,
-        )
-        .await?;
+        let mut connection =
+            backend_login::open(&node.target, &login, self.rooms.config.client.buffer_bytes)
+                .await?;
         connection.hold(slot);
+        connection.node = node.id;
         let mut bytes = Vec::new();
         connection
             .query(b"SELECT @@server_uuid", |more| {
@@ -311,7 +313,8 @@ impl Worker {
     /// Closes the service connections that nobody used for a while, and all of them when clients wait for a connection.
     pub fn reap_services(&self, now: Instant) {
         let idle_max = Duration::from_millis(self.rooms.config.pool.idle_ms_max);
-        let wanted = self.rooms.pool.has_waiters();
+        let nodes = self.rooms.nodes.all();
+        let wanted = nodes.iter().any(|node| node.pool.has_waiters());
         self.services
             .borrow_mut()
             .retain(|service| !wanted && now.duration_since(service.used) < idle_max);

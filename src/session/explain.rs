@@ -86,6 +86,11 @@ impl Session {
             _ => "backend",
         };
         rows.push(("target", target.to_owned()));
+        if target == "backend" && self.spread.is_some() {
+            let (node, why) = self.explain_place(text, &statement);
+            rows.push(("node", node));
+            rows.push(("node_reason", why.to_owned()));
+        }
         rows.push(("reason", decision.to_string()));
         Ok(rows)
     }

@@ -14,20 +14,22 @@ use super::exchange::all_rows;
 use super::login::attributes::with_client;
 use super::prepared::Prepared;
 use super::rooms::Rooms;
+use super::spread::{Goal, Hold};
 use super::worker::Worker;
 use crate::analytics::SessionState as Doing;
 use crate::backend::connection::{ConnectionKey, ExchangeError, Known, ServerConnection};
 use crate::backend::login::{self as backend_login, ConnectError, Login};
+use crate::backend::nodes::{Node, NodeId};
 use crate::backend::pool::Grant;
 use crate::backend::variables::{Snapshot, Variables};
 use crate::config::PoolMode;
 use crate::protocol::auth::Secret;
-use crate::protocol::capability;
 use crate::protocol::column::{BufferedResult, ColumnDefinition};
 use crate::protocol::command::Command;
 use crate::protocol::handshake::Attributes;
 use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::response::OkPacket;
+use crate::protocol::{ProtocolError, capability};
 use crate::router::ties::{Reported, Tie};
 use mysql_common::collations::{Collation, CollationId};
 use std::sync::Arc;
@@ -37,6 +39,9 @@ const SCHEMA_COLUMN: usize = 3;
 
 /// The server's error for a schema that is not there.
 const UNKNOWN_SCHEMA: u16 = 1049;
+
+/// Versions of servers whose variables are remembered.
+const VERSIONS_MAX: usize = 16;
 
 /// Names and values of all variables of a server.
 const VARIABLES_BYTES_MAX: usize = 1 << 20;
@@ -58,10 +63,12 @@ pub(super) struct Person {
 /// What a session was when it left its connection.
 #[derive(Clone)]
 pub(super) struct Away {
-    known: Known,
+    pub known: Known,
     serial: u64,
     last_insert_id: u64,
     grants: Option<u64>,
+    /// Where that led to.
+    node: NodeId,
 }
 
 impl Session {
@@ -70,22 +77,28 @@ impl Session {
     /// # Errors
     /// `Unattached` when there is none to be had now: the command fails, the session lives. Others end it.
     pub(super) async fn attach(&mut self) -> Result<(), SessionError> {
-        if !self.backend.is_gone() {
+        if !self.backend.is_gone() && self.is_in_place() {
+            return Ok(());
+        }
+        // Apart: a session that has its connection, or is idle, must not have room for this.
+        Box::pin(self.attach_anew()).await
+    }
+
+    async fn attach_anew(&mut self) -> Result<(), SessionError> {
+        if !self.backend.is_gone() && !self.leave_for_goal().await? {
             return Ok(());
         }
         let Some(away) = self.away.clone() else {
             let why = SessionError::Internal("a session without a connection");
             return Err(self.person.aborted.take().map_or(why, |aborted| *aborted));
         };
+        let goal = self.goal();
         let was = self.observer.info().state();
         self.observer.enters(&self.worker, Doing::Queued);
-        // Apart: a session that has its connection, or is idle, must not have room for this.
-        let found = Box::pin(self.find_connection(&away)).await;
+        let found = self.find_connection(&away, &goal).await;
         self.observer.enters(&self.worker, was);
         let (connection, is_other_server) = found?;
-        if is_other_server {
-            self.state.forget_env();
-        }
+        self.arrived_by(&goal, &away, is_other_server);
         self.hold(connection);
         self.away = None;
         Ok(())
@@ -95,7 +108,7 @@ impl Session {
     pub(super) fn hold(&mut self, connection: ServerConnection) {
         self.backend = connection;
         self.observer.set_backend(&self.backend);
-        self.worker.lot.enter(&self.seat);
+        self.worker.lot.enter(&self.seat, self.backend.node);
     }
 
     /// What a connection must be for this session.
@@ -112,28 +125,38 @@ impl Session {
 
     /// The session ends without a connection.
     pub(super) fn give_up_place(&self) {
-        if let Some(away) = &self.away {
-            self.worker.rooms.pool.gone(&self.key(away));
+        if let Some(away) = &self.away
+            && let Some(node) = self.worker.rooms.nodes.node(away.node)
+        {
+            node.pool.gone(&self.key(away));
         }
     }
 
     async fn find_connection(
         &mut self,
         away: &Away,
+        goal: &Goal,
     ) -> Result<(ServerConnection, bool), SessionError> {
         let worker = self.worker.clone();
         let mut away = away.clone();
         let mut key = self.key(&away);
+        let mut hold = Hold::new(&worker.rooms);
         loop {
-            let acquired = worker.rooms.pool.acquire(&key.user, Some(&key), worker.id);
+            let node = hold.node(&self.client, goal).await?;
+            let acquired = node.pool.acquire(&key.user, Some(&key), worker.id);
             let grant = self.client.wait_for_pool(acquired).await?;
             let is_new = matches!(grant, Ok(Grant::Slot(_)));
             let mut connection = match grant.map_err(SessionError::unattached)? {
                 Grant::Connection(connection) if connection.is_quiet() => *connection,
                 Grant::Connection(_) => continue,
                 Grant::Slot(slot) => {
-                    let opened = self.open_another(&worker.rooms, &away);
+                    let opened = self.open_another(&worker.rooms, &node, &away);
                     let mut opened = match opened.await {
+                        Err(SessionError::Connect(error)) if hold.may_wait(goal, &error) => {
+                            drop(slot);
+                            hold.failed(&self.client, &node, error).await?;
+                            continue;
+                        }
                         Err(SessionError::Connect(ConnectError::Refused {
                             code: UNKNOWN_SCHEMA,
                             ..
@@ -148,7 +171,7 @@ impl Session {
                     opened
                 }
             };
-            let brought = bring(&mut connection, &away, &worker.rooms);
+            let brought = bring(&mut connection, &away, &worker.rooms, goal.is_reader());
             match self.client.wait_for_backend(brought).await? {
                 Ok(is_other_server) => return Ok((connection, is_other_server)),
                 // Somebody has dropped the schema meanwhile: the session goes on without one, on a connection that has none.
@@ -184,6 +207,7 @@ impl Session {
     async fn open_another(
         &self,
         rooms: &Rooms,
+        node: &Node,
         away: &Away,
     ) -> Result<ServerConnection, SessionError> {
         let Some(secret) = self.person.secret.clone() else {
@@ -199,9 +223,10 @@ impl Session {
             attributes: with_client(&self.person.attributes, self.client.peer),
         };
         let buffer_bytes = rooms.config.client.buffer_bytes;
-        let opened = backend_login::open(&rooms.target, &login, buffer_bytes);
+        let opened = backend_login::open(&node.target, &login, buffer_bytes);
         let mut connection = self.client.wait_for_backend(opened).await??;
         connection.grants = grants;
+        connection.node = node.id;
         Ok(connection)
     }
 
@@ -239,7 +264,15 @@ impl Session {
     /// # Errors
     /// The connection broke while it was asked for its state: the session cannot go on.
     pub(super) async fn leave(&mut self) -> Result<bool, SessionError> {
-        if self.backend.is_gone() || self.tie().is_some() {
+        self.leave_unless(Self::tie).await
+    }
+
+    /// The same, with another idea of what ties it.
+    pub(super) async fn leave_unless(
+        &mut self,
+        tie: fn(&Self) -> Option<Tie>,
+    ) -> Result<bool, SessionError> {
+        if self.backend.is_gone() || tie(self).is_some() {
             return Ok(false);
         }
         if self.reports_are_late() {
@@ -260,28 +293,52 @@ impl Session {
         }
         // Reports and looks may have shown a tie.
         self.observer.set_backend_id(0);
-        if self.tie().is_some() {
+        if tie(self).is_some() {
             self.observer.set_backend(&self.backend);
             return Ok(false);
         }
+        let mut left = self.go_away(known, last_insert_id);
+        left.is_used = true;
+        left.login_ok.clear();
+        if let Some(pool) = left.pool().cloned() {
+            pool.give_back(left, self.worker.id, false);
+        }
+        Ok(true)
+    }
+
+    /// The session is without a connection from now on; answers with the one that it had.
+    fn go_away(&mut self, mut known: Known, last_insert_id: u64) -> ServerConnection {
+        self.comes_home(&mut known);
         self.away = Some(Away {
             known,
             serial: self.backend.serial,
             last_insert_id,
             grants: self.backend.grants,
+            node: self.backend.node,
         });
         self.traces.moved();
         self.client.input.rest();
         self.worker.lot.leave(&self.seat);
         let gone = self.backend.gone();
-        let mut left = std::mem::replace(&mut self.backend, gone);
-        left.is_used = true;
-        left.login_ok.clear();
-        self.worker
-            .rooms
-            .pool
-            .give_back(left, self.worker.id, false);
-        Ok(true)
+        std::mem::replace(&mut self.backend, gone)
+    }
+
+    /// The session's connection has broken while nothing of its client was under way there that could have been done. Answers whether the
+    /// session can go on without: nothing tied it there, and all that is to be carried is known. Only in a cluster.
+    pub(super) fn survives_loss(&mut self) -> bool {
+        if self.backend.is_gone() || !self.may_lose_connection() || !self.traces.are_known() {
+            return false;
+        }
+        let known = self.backend.known.clone().zip(self.backend.last_insert_id);
+        let Some((known, last_insert_id)) = known else {
+            return false;
+        };
+        if !self.place_prepared(&known) {
+            return false;
+        }
+        self.observer.set_backend_id(0);
+        drop(self.go_away(known, last_insert_id));
+        true
     }
 
     /// Without DEPRECATE_EOF the end of rows reports nothing; what changed is told with the next OK.
@@ -305,7 +362,7 @@ impl Session {
     }
 
     /// Asks the connection for everything that is to be carried.
-    async fn look(&mut self) -> Result<(), SessionError> {
+    pub(super) async fn look(&mut self) -> Result<(), SessionError> {
         let with_rows = !self.traces.are_known();
         let seen = look(&mut self.backend, with_rows);
         match self.client.wait_for_backend(seen).await? {
@@ -326,6 +383,7 @@ impl Session {
     pub(super) fn observe_own(&mut self, summary: &Summary) {
         let reported = Reported::of(summary, crate::backend::variables::is_holding);
         self.note_reported(reported);
+        self.note_commits(summary);
         if reported.state {
             self.ties.until_reset(Tie::UnseenState);
         }
@@ -362,6 +420,7 @@ async fn look(
     if let Some(snapshot) = &snapshot {
         connection.known = Some(Known {
             values: snapshot.values.clone(),
+            variables: variables.clone(),
             schema: snapshot.schema.clone(),
             server: snapshot.server.clone(),
             results_collation: results_collation(&bytes, connection.capabilities),
@@ -399,6 +458,7 @@ async fn bring(
     connection: &mut ServerConnection,
     away: &Away,
     rooms: &Rooms,
+    is_reader: bool,
 ) -> Result<bool, ExchangeError> {
     arm(connection, rooms).await?;
     if connection.known.is_none() || connection.last_insert_id.is_none() {
@@ -406,10 +466,21 @@ async fn bring(
     }
     let (Some(known), Some(variables)) = (connection.known.take(), connection.variables.clone())
     else {
-        return Err(crate::protocol::ProtocolError::Unsupported("session state").into());
+        return Err(ProtocolError::Unsupported("session state").into());
+    };
+    let values = match Arc::ptr_eq(&variables, &away.known.variables) {
+        true => away.known.values.clone(),
+        // On its way back the session would have lost what this server does not have.
+        false if is_reader => {
+            return Err(ProtocolError::Unsupported("a reader of another version").into());
+        }
+        false => {
+            let (there, carried) = (&away.known.variables, &away.known.values);
+            Arc::new(variables.translate(&known.values, there, carried))
+        }
     };
     let mut sql = names_sql(&known, &away.known);
-    let differ = variables.difference(&known.values, &away.known.values, !sql.is_empty());
+    let differ = variables.difference(&known.values, &values, !sql.is_empty());
     let comma = if sql.is_empty() || differ.is_empty() {
         ""
     } else {
@@ -431,7 +502,8 @@ async fn bring(
     }
     let is_other_server = known.server != away.known.server;
     connection.known = Some(Known {
-        values: away.known.values.clone(),
+        values,
+        variables,
         schema: away.known.schema.clone(),
         server: known.server,
         results_collation: away.known.results_collation,
@@ -455,7 +527,10 @@ pub(super) async fn arm(
         return Ok(());
     }
     match variables_of(connection, rooms).await {
-        Ok(variables) => connection.track(&variables).await,
+        Ok(variables) => {
+            let with_gtids = super::spread::wants_gtids(rooms);
+            connection.track(&variables, with_gtids).await
+        }
         Err(error) if error.is_abort() => Err(error),
         // An account that may do nothing yet: its password has expired.
         Err(ExchangeError::Refused { .. }) => Ok(()),
@@ -506,9 +581,9 @@ async fn variables_of(
     connection: &mut ServerConnection,
     rooms: &Rooms,
 ) -> Result<Arc<Variables>, ExchangeError> {
-    if let Some((version, variables)) = rooms.variables.load().as_deref()
-        && *version == connection.facts.version
-    {
+    let version = &connection.facts.version;
+    let known = rooms.variables.load_full();
+    if let Some((_, variables)) = known.iter().find(|(of, _)| of == version) {
         return Ok(variables.clone());
     }
     let mut bytes = Vec::new();
@@ -520,11 +595,22 @@ async fn variables_of(
     let rows = all_rows(&bytes, connection.capabilities).unwrap_or_default();
     let names = rows.iter().filter_map(|row| row.first()?.as_deref());
     let names = names.filter_map(|name| std::str::from_utf8(name).ok());
-    let variables = Arc::new(Variables::of(names));
-    let version = connection.facts.version.clone();
-    rooms
-        .variables
-        .store(Some(Arc::new((version, variables.clone()))));
+    let mut variables = Variables::of(names);
+    let is = |name: &str, value: &str| {
+        let find = |row: &&Vec<Option<Vec<u8>>>| matches!(row.as_slice(), [Some(of), Some(_)] if of.eq_ignore_ascii_case(name.as_bytes()));
+        let row = rows.iter().find(find);
+        row.is_some_and(|row| row.get(1) == Some(&Some(value.into())))
+    };
+    if is("gtid_mode", "ON") && is("log_bin", "ON") && is("session_track_gtids", "OFF") {
+        variables = variables.with_gtids();
+    }
+    // Two versions with the same variables are one.
+    let same = known.iter().find(|(_, known)| **known == variables);
+    let variables = same.map_or_else(|| Arc::new(variables), |(_, known)| known.clone());
+    let mut known = Vec::clone(&known);
+    known.truncate(VERSIONS_MAX - 1);
+    known.insert(0, (connection.facts.version.clone(), variables.clone()));
+    rooms.variables.store(Arc::new(known));
     Ok(variables)
 }
 

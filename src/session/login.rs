@@ -16,6 +16,7 @@ mod handed;
 use super::client::Client;
 use super::error::SessionError;
 use super::listener::Entrance;
+use super::spread::{Goal, Hold};
 use super::worker::Worker;
 use crate::admin;
 use crate::backend::compression::Algorithm;
@@ -96,6 +97,7 @@ pub async fn send_login_ok(
 /// At a login nothing is reported for our sake.
 const NOTHING: Hidden = Hidden {
     state_changes: false,
+    gtids: false,
     is_variable: |_| false,
 };
 
@@ -351,7 +353,7 @@ pub async fn authenticate(
     )
     .await;
     if let Some(waiting) = waiting {
-        waiting.give_up(worker).await;
+        waiting.give_up().await;
     }
     let (backend, seen) = judged?;
     Ok((backend, seen.unwrap_or(*auth.nonce())))
@@ -467,7 +469,7 @@ fn forget_if_closed(
     if matches!(code, 1862 | 3118 | 3955) {
         worker.rooms.verifiers.forget(claim.user);
         let user = String::from_utf8_lossy(claim.user);
-        worker.rooms.pool.drop_idle(Some(&user));
+        worker.rooms.drop_idle(Some(&user));
     }
 }
 
@@ -545,17 +547,38 @@ async fn find_connection(
     // The server warns of some options at each login, and goes on to do so: such a connection is nobody else's.
     let warns = client.capabilities & capability::NO_SCHEMA != 0;
     let mut reuses = proven && !warns && std::str::from_utf8(claim.user).is_ok();
-    let slot = loop {
+    let mut hold = Hold::new(rooms);
+    loop {
+        let node = hold.node_for_login(client).await?;
         let wanted = reuses.then_some(&key);
-        let mut idle = match rooms.pool.acquire(&user, wanted, worker.id).await? {
-            Grant::Slot(slot) => break slot,
+        let mut idle = match node.pool.acquire(&user, wanted, worker.id).await? {
+            Grant::Slot(slot) => {
+                let grants = rooms.grant_epoch();
+                let mut login = backend_claim(client, claim, secret.clone());
+                login.capabilities = capabilities;
+                let buffer_bytes = rooms.config.client.buffer_bytes;
+                let mut backend =
+                    match backend_login::open(&node.target, &login, buffer_bytes).await {
+                        Err(error) if hold.may_wait(&Goal::Writer, &error) => {
+                            drop(slot);
+                            hold.failed(client, &node, error).await?;
+                            continue;
+                        }
+                        opened => opened?,
+                    };
+                backend.hold(slot);
+                (backend.grants, backend.node) = (grants, node.id);
+                backend.poolable &= !warns;
+                rooms.saw_facts(&backend.facts);
+                return Ok(backend);
+            }
             Grant::Connection(idle) => *idle,
         };
         if !idle.is_quiet() || !rooms.is_login_current(&idle).await {
             continue;
         }
         let taken = take_over(&mut idle, client, claim);
-        match tokio::time::timeout(rooms.target.connect_max, taken).await {
+        match tokio::time::timeout(node.target.connect_max, taken).await {
             Ok(Ok(true)) => {
                 idle.secret = idle.secret.map(|_| secret.hashed());
                 return Ok(idle);
@@ -563,17 +586,7 @@ async fn find_connection(
             Ok(Ok(false) | Err(ExchangeError::Refused { .. })) | Err(_) => reuses = false,
             Ok(Err(error)) => tracing::debug!(%error, "an idle backend connection was broken"),
         }
-    };
-    let grants = rooms.grant_epoch();
-    let mut login = backend_claim(client, claim, secret);
-    login.capabilities = capabilities;
-    let mut backend =
-        backend_login::open(&rooms.target, &login, rooms.config.client.buffer_bytes).await?;
-    backend.hold(slot);
-    backend.grants = grants;
-    backend.poolable &= !warns;
-    rooms.saw_facts(&backend.facts);
-    Ok(backend)
+    }
 }
 
 /// A row if the server runs something at each login.

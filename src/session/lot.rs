@@ -2,6 +2,7 @@
 //! Takes nothing away: a session is asked, and leaves its connection itself.
 
 use crate::analytics::SessionInfo;
+use crate::backend::nodes::NodeId;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub struct Seat {
     /// Since when it has rested on its connection with nothing that ties it there, as a number that grows; 0: it does not.
     resting: Cell<u64>,
     wanted: Cell<bool>,
+    /// Where its connection leads to.
+    node: Cell<NodeId>,
 }
 
 impl Seat {
@@ -21,6 +24,7 @@ impl Seat {
             info,
             resting: Cell::new(0),
             wanted: Cell::new(false),
+            node: Cell::new(NodeId::FIRST),
         })
     }
 
@@ -43,9 +47,10 @@ pub struct Lot {
 }
 
 impl Lot {
-    /// The session has got a connection.
-    pub fn enter(&self, seat: &Rc<Seat>) {
+    /// The session has got a connection to this server.
+    pub fn enter(&self, seat: &Rc<Seat>, node: NodeId) {
         seat.busy();
+        seat.node.set(node);
         seat.wanted.set(false);
         self.seats.borrow_mut().push(seat.clone());
     }
@@ -64,14 +69,14 @@ impl Lot {
         seat.resting.set(self.turn.get());
     }
 
-    /// Asks up to `count` sessions for their connections, those that have rested longest first.
-    pub fn ask(&self, count: usize) {
+    /// Asks up to `count` sessions for their connections to a server, those that have rested longest first.
+    pub fn ask(&self, node: NodeId, count: usize) {
         let seats = self.seats.borrow();
-        let mut resting: Vec<_> = seats
-            .iter()
+        let seats = || seats.iter().filter(|seat| seat.node.get() == node);
+        let mut resting: Vec<_> = seats()
             .filter(|seat| seat.resting.get() > 0 && !seat.wanted.get())
             .collect();
-        let asked_already = seats.iter().filter(|seat| seat.wanted.get()).count();
+        let asked_already = seats().filter(|seat| seat.wanted.get()).count();
         resting.sort_unstable_by_key(|seat| seat.resting.get());
         for seat in resting
             .into_iter()

@@ -74,6 +74,7 @@ impl Observer {
             now_ms,
         );
         let info = guard.info();
+        info.node.set(u64::from(backend.node.0));
         info.backend_id.set(u64::from(backend.thread_id));
         info.tls.set(u64::from(client.stream.is_tls()));
         info.enter(SessionState::Idle, now_ms);
@@ -117,6 +118,7 @@ impl Observer {
 
     /// The session is on this backend connection now.
     pub fn set_backend(&self, backend: &ServerConnection) {
+        self.guard.info().node.set(u64::from(backend.node.0));
         self.set_backend_id(backend.thread_id);
     }
 
@@ -235,11 +237,7 @@ impl Observer {
         info.bytes_in.add(execution.bytes_in);
         info.bytes_out.add(summary.bytes);
         let digest = match statement {
-            Some(s) => Digest {
-                id: s.id.0,
-                text: &s.digest_text,
-                kind: s.kind.label(),
-            },
+            Some(s) => digest_of(s),
             None => Digest {
                 id: 0,
                 text: &worker.oversize_text,
@@ -290,6 +288,15 @@ impl Observer {
         let info = self.guard.info();
         self.transaction
             .disconnected(&self.identity, &info.transaction, &worker.recorder);
+    }
+}
+
+/// A statement as analytics knows it.
+pub fn digest_of(statement: &Statement) -> Digest<'_> {
+    Digest {
+        id: statement.id.0,
+        text: &statement.digest_text,
+        kind: statement.kind.label(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::protocol::packet::{Cursor, HEADER_BYTES, write_packet};
 use crate::protocol::relay::{Expect, PrepareOk};
 use crate::router::plain;
 use crate::router::reason::Reason;
+use crate::sql::placement::{Hint, hint};
 use crate::sql::session_statement::KillId;
 use crate::sql::{Kind, Statement};
 use crate::views::pattern::check::ParameterValue;
@@ -43,7 +44,7 @@ pub(super) struct Prepared {
     /// What it is; `None` when its text was too long to be read.
     pub statement: Option<Arc<Statement>>,
     /// Its text; `None` when it was too long to be held: then it cannot be prepared again elsewhere.
-    text: Option<Arc<[u8]>>,
+    pub text: Option<Arc<[u8]>>,
     /// An execution may be answered from elsewhere.
     may_be_better: bool,
     /// Its columns may be made of parameters, so that their types show in its answers.
@@ -75,6 +76,8 @@ pub(super) struct Prepared {
     opens_cursor: bool,
     /// It is a KILL: whom it means shows in its parameter.
     kill: Option<PreparedKill>,
+    /// What its text asks for itself, in a cluster.
+    pub hint: Option<Hint>,
 }
 
 impl Prepared {
@@ -98,11 +101,28 @@ impl Prepared {
             is_spoiled: false,
             opens_cursor: false,
             kill: None,
+            hint: None,
         }
     }
 }
 
 impl Prepared {
+    /// Why its next execution needs the writer, whatever it is.
+    pub fn needs_writer(&self) -> Option<&'static str> {
+        let reasons = [
+            (self.opens_cursor, "cursor"),
+            (self.text.is_none(), "unread_text"),
+            (
+                self.history.is_mixed() || self.is_spoiled || self.long_data,
+                "parameter_types",
+            ),
+        ];
+        reasons
+            .into_iter()
+            .find(|(met, _)| *met)
+            .map(|(_, why)| why)
+    }
+
     /// The same, prepared on a connection under an id there.
     pub fn unread_on(on: (u64, u32)) -> Self {
         Self {
@@ -278,7 +298,17 @@ impl Session {
             .flatten();
         let env_changes = self.state.env_changes;
         let id = self.statement_ids.wrapping_add(1).max(1);
-        if let Some(done) = self.relay_prepare(length, id).await? {
+        let hint = self
+            .spread
+            .as_ref()
+            .and_then(|_| hint(self.body(length), self.lex_mode()));
+        let done = match self.spread {
+            None => self.relay_prepare(length, id).await?,
+            Some(_) => {
+                Box::pin(self.prepare_steered(length, id, &statement, shows_parameters)).await?
+            }
+        };
+        if let Some(done) = done {
             self.statement_ids = id;
             let declared = usize::from(done.params);
             // A tree that nothing will be planned from would stay for as long as the statement is prepared.
@@ -296,6 +326,7 @@ impl Session {
                 declared,
                 env_changes,
                 kill,
+                hint,
                 on: (self.backend.serial, done.statement_id),
                 changes: self.changes,
                 ..Prepared::unread()
@@ -306,7 +337,7 @@ impl Session {
     }
 
     /// Relays a PREPARE. The client learns `id`; the answer is the server's own.
-    async fn relay_prepare(
+    pub(super) async fn relay_prepare(
         &mut self,
         length: usize,
         id: u32,
@@ -318,6 +349,7 @@ impl Session {
             statement_id: Some(id),
         };
         let mut timing = Timing::start();
+        self.client.turns = self.turns();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(client, backend, machine, ask, &mut timing, None).await?;
         self.ties.prepared(&summary);
@@ -455,6 +487,26 @@ impl Session {
         length: usize,
         statement: Option<&Arc<Statement>>,
         reason: Reason,
+        fill: Option<Box<Fill<Binlog>>>,
+        timing: &mut Timing,
+    ) -> Result<Option<u64>, SessionError> {
+        match statement.filter(|_| self.spread.is_some()) {
+            Some(statement) => {
+                Box::pin(self.execution_steered(length, statement, reason, fill, timing)).await
+            }
+            None => {
+                self.execution_here(length, statement, reason, fill, timing)
+                    .await
+            }
+        }
+    }
+
+    /// The same, wherever the session is.
+    pub(super) async fn execution_here(
+        &mut self,
+        length: usize,
+        statement: Option<&Arc<Statement>>,
+        reason: Reason,
         mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
@@ -476,7 +528,7 @@ impl Session {
             None => self.forward(length).await?,
             Some(packet) => {
                 send_to_backend(&self.client.watch, &mut self.backend, &packet).await?;
-                self.client.input.consume(HEADER_BYTES + length);
+                self.request_sent(HEADER_BYTES + length);
             }
         }
         timing.sent = Instant::now();
@@ -487,6 +539,7 @@ impl Session {
         } else {
             Expect::Query
         };
+        self.client.turns = self.turns();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
             client,

@@ -10,7 +10,7 @@ use crate::binlog::Binlog;
 use crate::cache::Fill;
 use crate::protocol::packet::{HEADER_BYTES, PAYLOAD_BYTES_MAX, header, put_header};
 use crate::protocol::relay::{Event, Expect, Fed, ResponseMachine, Summary};
-use crate::protocol::response::OK_HEADER;
+use crate::protocol::response::{ERR_HEADER, ErrPacket, OK_HEADER};
 use crate::protocol::tracking::{Hidden, write_ok};
 use crate::protocol::{ProtocolError, capability};
 use std::io;
@@ -94,10 +94,91 @@ impl From<Expect> for Ask {
 }
 
 /// Session state that is reported for our sake alone.
-const HIDDEN: Hidden = Hidden {
-    state_changes: true,
-    is_variable: is_holding,
-};
+fn hidden(backend: &ServerConnection) -> Hidden {
+    Hidden {
+        state_changes: true,
+        gtids: backend.reports_gtids,
+        is_variable: is_holding,
+    }
+}
+
+/// Errors that another server of the cluster may have no reason for: such an answer is not passed on, and the statement may be run
+/// elsewhere instead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Turns {
+    /// None.
+    #[default]
+    Never,
+    /// Of a reader: all but those that somebody wanted.
+    Read,
+    /// Of a server that does not take writes any more.
+    Write,
+}
+
+impl Turns {
+    /// Whether an answer that is nothing but this error is to be turned back.
+    fn at(self, error: &ErrPacket<'_>) -> bool {
+        match self {
+            Self::Never => false,
+            // Killed, or longer than the session wanted to wait: it would take as long elsewhere.
+            Self::Read => !matches!(error.code, 1317 | 1969 | 3024 | PROGRESS),
+            Self::Write => {
+                let text = error.message.to_ascii_lowercase();
+                let has = |words: &[u8]| memchr::memmem::find(&text, words).is_some();
+                // 1290 has other uses, too.
+                error.code == 1836 || error.code == 1290 && (has(b"read-only") || has(b"read_only"))
+            }
+        }
+    }
+}
+
+/// MariaDB's progress reports look like errors of this number.
+const PROGRESS: u16 = 0xFFFF;
+
+/// What there is of an answer whose first packet may be an error that is turned back.
+enum First {
+    /// Not all of the packet.
+    Short,
+    /// It goes to the client.
+    Passes,
+    /// Its length with the header.
+    TurnsBack(usize),
+}
+
+/// Looks at the first packet of an answer: whether more of it must be there.
+///
+/// # Errors
+/// `TurnedBack`.
+fn is_too_short_to_pass(
+    backend: &mut ServerConnection,
+    turns: Turns,
+) -> Result<bool, SessionError> {
+    match first(backend.input.peek(), turns) {
+        First::Passes => Ok(false),
+        First::Short => Ok(true),
+        First::TurnsBack(length) => {
+            backend.input.consume(length);
+            Err(SessionError::TurnedBack)
+        }
+    }
+}
+
+fn first(answer: &[u8], turns: Turns) -> First {
+    let Some((length, _)) = header(answer) else {
+        return First::Short;
+    };
+    match answer.get(HEADER_BYTES) {
+        None => First::Short,
+        Some(&ERR_HEADER) => match answer.get(HEADER_BYTES..HEADER_BYTES + length) {
+            None => First::Short,
+            Some(payload) if ErrPacket::parse(payload).is_ok_and(|error| turns.at(&error)) => {
+                First::TurnsBack(HEADER_BYTES + length)
+            }
+            Some(_) => First::Passes,
+        },
+        Some(_) => First::Passes,
+    }
+}
 
 /// Relays the answer to a command that was sent, until its last byte is with the client.
 ///
@@ -117,6 +198,7 @@ pub async fn relay_answer(
         machine.hold_back();
     }
     let offers_file = std::mem::take(&mut client.offers_file);
+    let turns = std::mem::take(&mut client.turns);
     let (mut prepared_id, mut is_short) = (None, false);
     loop {
         // Where an error of ours would stand in what the client has by now.
@@ -131,6 +213,12 @@ pub async fn relay_answer(
             more.map_err(|error| cut_off(client, error))?;
         }
         let arrived = Instant::now();
+        if turns != Turns::Never && machine.is_untouched() {
+            is_short = is_too_short_to_pass(backend, turns)?;
+            if is_short {
+                continue;
+            }
+        }
         timing.first_byte.get_or_insert(arrived);
         if let Some(id) = ask.statement_id.filter(|_| machine.is_untouched()) {
             is_short = !rename_statement(backend.input.peek_mut(), id, &mut prepared_id);
@@ -201,7 +289,7 @@ async fn pass_on(
         0 => None,
         length => {
             let (from, to) = (backend.capabilities, client.capabilities);
-            let edited = edit_ok(bytes, length, from, to);
+            let edited = edit_ok(bytes, length, from, to, &hidden(backend));
             Some(edited.map_err(SessionError::BackendProtocol)?)
         }
     };
@@ -236,6 +324,7 @@ fn edit_ok(
     ok_bytes: usize,
     from_caps: u32,
     to_caps: u32,
+    hidden: &Hidden,
 ) -> Result<Vec<u8>, ProtocolError> {
     let at = bytes.len().saturating_sub(ok_bytes);
     let (before, packet) = bytes.split_at(at);
@@ -244,7 +333,7 @@ fn edit_ok(
     let payload = packet.get(HEADER_BYTES..).ok_or(malformed)?;
     let mut out = Vec::with_capacity(bytes.len());
     out.extend_from_slice(before);
-    write_ok(payload, from_caps, to_caps, &HIDDEN, &mut out, sequence)?;
+    write_ok(payload, from_caps, to_caps, hidden, &mut out, sequence)?;
     Ok(out)
 }
 

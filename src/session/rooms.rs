@@ -9,9 +9,7 @@ use crate::backend::connection::{ServerConnection, ServerFacts};
 use crate::backend::control::Control;
 use crate::backend::defaults::Defaults;
 use crate::backend::nodes::Nodes;
-use crate::backend::pool::Pool;
 use crate::backend::probe::Probe;
-use crate::backend::target::Target;
 use crate::backend::variables::Variables;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
@@ -21,10 +19,11 @@ use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
 use crate::store::Store;
 use crate::views::Views;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
@@ -53,12 +52,8 @@ pub struct Rooms {
     pub throttle: Throttle,
     /// The servers behind us.
     pub nodes: Arc<Nodes>,
-    /// How to reach the backend: the first of them.
-    pub target: Arc<Target>,
     /// What the backend said of itself last; `None` until it was reached once.
     pub facts: ArcSwapOption<ServerFacts>,
-    /// Who may hold a backend connection.
-    pub pool: Arc<Pool>,
     /// What the backend is and whether it is up.
     pub probe: Arc<Probe>,
     /// The control plane's connections.
@@ -83,8 +78,12 @@ pub struct Rooms {
     pub defaults: Arc<Defaults>,
     /// Places for clients that hold a backend connection before they have proved who they are.
     pub unproven: Semaphore,
-    /// The version of the backend last seen, and which of its session variables can be carried.
-    pub variables: ArcSwapOption<(Vec<u8>, Arc<Variables>)>,
+    /// The versions of servers seen, and which of their session variables can be carried.
+    pub variables: ArcSwap<Vec<(Vec<u8>, Arc<Variables>)>>,
+    /// Where the control plane works.
+    pub control_runtime: Handle,
+    /// Statements that wait for a writer now.
+    pub held: AtomicUsize,
     /// The next connection id.
     pub session_ids: AtomicU32,
 }
@@ -124,8 +123,14 @@ impl Rooms {
     pub fn sees_accounts_change(&self) {
         if self.grant_epoch().is_none() {
             self.verifiers.accounts_change(Instant::now());
-            self.pool.drop_idle(None);
+            self.drop_idle(None);
         }
+    }
+
+    /// Closes every idle connection of `user`, or of all, to whichever server.
+    pub fn drop_idle(&self, user: Option<&str>) {
+        let nodes = self.nodes.all().iter();
+        nodes.for_each(|node| node.pool.drop_idle(user));
     }
 
     /// Whether the login of an idle connection is what a login now would be: no account and no grant changed since, whatever anybody
@@ -154,7 +159,11 @@ impl Rooms {
             return;
         }
         match tokio::time::timeout(RESET_MAX, connection.reset()).await {
-            Ok(Ok(())) => self.pool.give_back(connection, worker, true),
+            Ok(Ok(())) => {
+                if let Some(pool) = connection.pool().cloned() {
+                    pool.give_back(connection, worker, true);
+                }
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a backend connection could not be reset"),
             Err(_) => tracing::debug!("the reset of a backend connection took too long"),
         }

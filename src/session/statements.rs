@@ -8,6 +8,7 @@ use super::relay::Timing;
 use super::rooms::Rooms;
 use crate::analytics::{Kill, KillUnderWay, ServedBy, SessionInfo};
 use crate::backend::connection::ExchangeError;
+use crate::backend::nodes::NodeId;
 use crate::protocol::packet::HEADER_BYTES;
 use crate::router::reason::Reason;
 use crate::router::ties::Tie;
@@ -116,6 +117,8 @@ pub(super) struct Victim {
     _under_way: KillUnderWay,
     /// The connection's id there; 0: it has none now, so nothing runs.
     pub backend_id: u64,
+    /// The server that it is on.
+    pub node: NodeId,
 }
 
 impl Victim {
@@ -124,12 +127,21 @@ impl Victim {
         let session = rooms.analytics.sessions().get(id)?;
         let under_way = KillUnderWay::of(session.clone());
         let backend_id = session.backend_id.get();
+        let node = NodeId(u16::try_from(session.node.get()).unwrap_or_default());
         Some(Self {
+            node,
             query,
             session,
             _under_way: under_way,
             backend_id,
         })
+    }
+}
+
+impl Victim {
+    /// The session itself ends, too: it would go on without its connection.
+    pub fn request_end(&self) {
+        self.session.request_kill(Kill::Connection);
     }
 }
 
@@ -147,13 +159,17 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.attach().await?;
         self.client.input.consume(HEADER_BYTES + length);
-        if victim.backend_id == 0 {
+        if victim.backend_id == 0 || victim.node != self.backend.node {
             return self.kill_away(&victim).await;
         }
         let what = if victim.query { "QUERY" } else { "CONNECTION" };
         let sql = format!("KILL {what} {}", victim.backend_id);
         let summary = self.relay_own_text(sql.as_bytes(), timing).await?;
         self.last_ok = summary.error.is_none();
+        if self.last_ok && !victim.query && self.spread.is_some() {
+            // It would go on without its connection.
+            victim.request_end();
+        }
         self.state
             .observe(statement, self.last_ok.then_some(summary.status));
         let execution = Execution {
@@ -172,13 +188,16 @@ impl Session {
 }
 
 impl Session {
-    /// The victim holds no connection, so the server cannot be asked whether he may be killed: one's own may be, and others by who
-    /// has the privilege. Nothing of his runs.
+    /// The victim holds no connection, or one to another server, so the server cannot be asked whether he may be killed: one's own may
+    /// be, and others by who has the privilege. What of his runs elsewhere is ended by the control plane.
     pub(super) async fn kill_away(&mut self, victim: &Victim) -> Result<(), SessionError> {
         self.last_ok = self.may_kill(victim).await?;
         self.traces.forget();
         let told = match self.last_ok {
             true => {
+                if victim.backend_id != 0 {
+                    self.kill_elsewhere(victim).await;
+                }
                 if !victim.query {
                     victim.session.request_kill(Kill::Connection);
                 }
@@ -190,6 +209,21 @@ impl Session {
             }
         };
         told.map_err(SessionError::ClientIo)
+    }
+
+    async fn kill_elsewhere(&self, victim: &Victim) {
+        let Some(node) = self.worker.rooms.nodes.node(victim.node).cloned() else {
+            return;
+        };
+        let what = if victim.query { "QUERY" } else { "CONNECTION" };
+        let sql = format!("KILL {what} {}", victim.backend_id);
+        // On the control plane's own threads: its driver's connections live there.
+        let killed = self.worker.rooms.control_runtime.spawn(async move {
+            if let Err(error) = node.control.execute(&sql).await {
+                tracing::debug!(%error, node = %node.name, "a KILL on another server failed");
+            }
+        });
+        let _ = self.client.wait_for_backend(killed).await;
     }
 
     async fn may_kill(&mut self, victim: &Victim) -> Result<bool, SessionError> {

@@ -87,7 +87,6 @@ impl Session {
             self.set_unlogged(true);
         }
         if let Some(reason) = plain(&statement, &self.worker.rooms.cache, self.views_enabled()) {
-            self.restore_diagnostics_before(&statement).await?;
             return self
                 .relay_statement(length, &statement, reason, None, &mut timing)
                 .await
@@ -127,7 +126,6 @@ impl Session {
                 return Ok(());
             }
         };
-        self.restore_diagnostics_before(statement).await?;
         let base_us = self
             .relay_statement(length, statement, reason, fill, timing)
             .await?;
@@ -167,6 +165,25 @@ impl Session {
         length: usize,
         statement: &Arc<Statement>,
         reason: Reason,
+        fill: Option<Box<Fill<Binlog>>>,
+        timing: &mut Timing,
+    ) -> Result<Option<u64>, SessionError> {
+        if self.spread.is_some() {
+            return Box::pin(self.relay_steered(length, statement, reason, fill, timing)).await;
+        }
+        if self.entrance == Entrance::App {
+            self.restore_diagnostics_before(statement).await?;
+        }
+        self.relay_here(length, statement, reason, fill, timing)
+            .await
+    }
+
+    /// The same, wherever the session is.
+    pub(super) async fn relay_here(
+        &mut self,
+        length: usize,
+        statement: &Arc<Statement>,
+        reason: Reason,
         mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
@@ -178,6 +195,7 @@ impl Session {
         self.forward_statement(length, statement).await?;
         timing.sent = Instant::now();
         self.client.offers_file = self.may_load(statement);
+        self.client.turns = self.turns();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
             client,
@@ -243,6 +261,10 @@ impl Session {
     pub(super) fn observe_connection(&mut self, statement: Option<&Statement>, summary: &Summary) {
         let reported = Reported::of(summary, is_holding);
         self.note_reported(reported);
+        if self.spread.is_some() {
+            self.note_commits(summary);
+            self.note_unnumbered(statement);
+        }
         self.ties.observe(statement, summary, reported);
         self.traces.answered(statement, summary);
         let sets_insert_id = statement.is_none_or(|s| s.hold.sets_insert_id || s.hold.runs_unseen);
@@ -266,7 +288,7 @@ impl Session {
             None => self.forward(length).await,
             Some(text) => {
                 self.send_text(&text).await?;
-                self.client.input.consume(HEADER_BYTES + length);
+                self.request_sent(HEADER_BYTES + length);
                 Ok(())
             }
         }

@@ -7,9 +7,10 @@ use super::lot::Lot;
 use super::rooms::Rooms;
 use super::watch::{Clock, TICK};
 use crate::analytics::Recorder;
+use crate::backend::nodes::Node;
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -18,6 +19,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Statements whose columns one worker remembers.
 const COLUMNS_MAX: usize = 1_024;
+
+/// Statements of which one worker remembers that they leave state on readers.
+const WRITERS_ONLY_MAX: usize = 1_024;
 
 /// What the sessions of one thread share.
 pub struct Worker {
@@ -47,6 +51,8 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// Sessions that could give their connections up.
     pub lot: Lot,
+    /// Statements that left state on a reader, by digest: they go to the writer.
+    pub writers_only: RefCell<HashSet<u128>>,
 }
 
 impl Worker {
@@ -64,6 +70,14 @@ impl Worker {
             known.clear();
         }
         known.insert(key, columns);
+    }
+
+    /// A statement left state on a reader.
+    pub fn learn_writers_only(&self, digest: u128) {
+        let mut known = self.writers_only.borrow_mut();
+        if known.len() < WRITERS_ONLY_MAX {
+            known.insert(digest);
+        }
     }
 
     /// The inside of the last comment of the text that [`statement`](Self::statement) was just asked about.
@@ -106,6 +120,7 @@ pub fn run(
         sessions: Cell::new(0),
         clock: Clock::new(&rooms.config),
         lot: Lot::default(),
+        writers_only: RefCell::default(),
         rooms,
         id,
     });
@@ -124,11 +139,24 @@ async fn keep_house(worker: Rc<Worker>) {
     }
 }
 
-/// Asks sessions that rest for their connections when somebody waits for one.
-async fn share(worker: Rc<Worker>) {
-    let mut starving = worker.rooms.pool.starving();
+/// Asks sessions that rest for their connections to a server when somebody waits for one.
+async fn share(worker: Rc<Worker>, node: Arc<Node>) {
+    let mut starving = node.pool.starving();
     while starving.changed().await.is_ok() {
-        worker.lot.ask(worker.rooms.pool.waiting());
+        worker.lot.ask(node.id, node.pool.waiting());
+    }
+}
+
+/// Asks sessions that rest at a server which does not take the writes to leave it, whenever something of the cluster changes.
+async fn follow(worker: Rc<Worker>) {
+    let nodes = worker.rooms.nodes.clone();
+    let mut changes = nodes.changes();
+    while changes.changed().await.is_ok() {
+        for node in nodes.all() {
+            if !nodes.takes_writes(node.id) {
+                worker.lot.ask(node.id, usize::MAX);
+            }
+        }
     }
 }
 
@@ -162,7 +190,12 @@ async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let shutdown = worker.rooms.shutdown.clone();
     tokio::task::spawn_local(keep_house(worker.clone()));
     tokio::task::spawn_local(keep_time(worker.clock.clone()));
-    tokio::task::spawn_local(share(worker.clone()));
+    for node in worker.rooms.nodes.all() {
+        tokio::task::spawn_local(share(worker.clone(), node.clone()));
+    }
+    if worker.rooms.nodes.is_cluster() {
+        tokio::task::spawn_local(follow(worker.clone()));
+    }
     loop {
         let incoming = tokio::select! {
             biased;

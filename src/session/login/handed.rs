@@ -5,12 +5,15 @@
 use super::{Claim, LOGIN_PACKET_BYTES_MAX, backend_capabilities, backend_claim, refuse};
 use crate::backend::connection::ServerConnection;
 use crate::backend::login::{self as backend_login, Asked, ConnectError, Heard};
+use crate::backend::nodes::Node;
 use crate::backend::pool::{PoolError, Slot};
 use crate::protocol::ProtocolError;
 use crate::protocol::auth::{CACHING_SHA2, CLEAR, NATIVE, Nonce, SHA256, Secret};
 use crate::session::client::Client;
 use crate::session::error::SessionError;
+use crate::session::spread::Hold;
 use crate::session::worker::Worker;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 
@@ -22,6 +25,7 @@ pub(super) struct Waiting<'w> {
     asked: Asked,
     slot: Slot,
     grants: Option<u64>,
+    node: Arc<Node>,
     _place: SemaphorePermit<'w>,
 }
 
@@ -44,19 +48,18 @@ pub(super) async fn ask<'w>(
             max: rooms.config.pool.connections_max,
         }));
     };
-    let slot = rooms
-        .pool
-        .slot(&String::from_utf8_lossy(claim.user))
-        .await?;
+    let node = Hold::new(rooms).node_for_login(client).await?;
+    let slot = node.pool.slot(&String::from_utf8_lossy(claim.user)).await?;
     let grants = rooms.grant_epoch();
     let mut login = backend_claim(client, claim, Secret::None);
     login.capabilities = backend_capabilities(client, worker);
-    let asked = backend_login::ask(&rooms.target, &login, rooms.config.client.buffer_bytes).await;
+    let asked = backend_login::ask(&node.target, &login, rooms.config.client.buffer_bytes).await;
     client.waited_since(began);
     Ok(Waiting {
         asked: asked?,
         slot,
         grants,
+        node,
         _place: place,
     })
 }
@@ -73,8 +76,8 @@ impl Waiting<'_> {
 
     /// Ends it in the server's way: answered with nothing, so that it counts a failed login and not a broken handshake, of which
     /// it takes only a few before it shuts its door to us.
-    pub(super) async fn give_up(self, worker: &Worker) {
-        self.asked.give_up(&worker.rooms.target).await;
+    pub(super) async fn give_up(self) {
+        self.asked.give_up(&self.node.target).await;
     }
 
     /// Proves the claim with a secret that the client has proved to us, or given.
@@ -90,9 +93,9 @@ impl Waiting<'_> {
         let began = Instant::now();
         let repeats = self.asked.plugin == CACHING_SHA2;
         let kept = repeats.then(|| secret.hashed());
-        let proved = self.asked.prove(&worker.rooms.target, secret).await;
+        let proved = self.asked.prove(&self.node.target, secret).await;
         client.waited_since(began);
-        let mut backend = ready(worker, proved?, self.slot, self.grants);
+        let mut backend = ready(worker, proved?, self.slot, (self.grants, &self.node));
         backend.secret = kept;
         Ok(backend)
     }
@@ -108,7 +111,7 @@ impl Waiting<'_> {
     ) -> Result<(ServerConnection, Option<Nonce>), SessionError> {
         let rooms = &worker.rooms;
         if self.asked.plugin == CLEAR && !(client.stream.is_secure() && self.asked.is_secure()) {
-            self.give_up(worker).await;
+            self.give_up().await;
             let text = "This account's password goes over the wire as it is (mysql_clear_password), which Tidegate allows over TLS only, on both sides";
             return Err(refuse(client, 1045, b"28000", text).await);
         }
@@ -121,13 +124,13 @@ impl Waiting<'_> {
         match self.talk(client).await {
             Ok(ok) => {
                 let backend = self.asked.accepted(ok)?;
-                let mut backend = ready(worker, backend, self.slot, self.grants);
+                let mut backend = ready(worker, backend, self.slot, (self.grants, &self.node));
                 // Who that is may be decided elsewhere, and anew with each login.
                 backend.poolable &= is_native;
                 Ok((backend, nonce))
             }
             Err(error @ (SessionError::ClientIo(_) | SessionError::TimedOut(_))) => {
-                self.give_up(worker).await;
+                self.give_up().await;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -166,10 +169,10 @@ fn ready(
     worker: &Worker,
     mut backend: ServerConnection,
     slot: Slot,
-    grants: Option<u64>,
+    (grants, node): (Option<u64>, &Node),
 ) -> ServerConnection {
     backend.hold(slot);
-    backend.grants = grants;
+    (backend.grants, backend.node) = (grants, node.id);
     worker.rooms.saw_facts(&backend.facts);
     backend
 }

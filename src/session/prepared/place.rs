@@ -141,7 +141,7 @@ impl Session {
         hash.update(&known.values.hash.to_le_bytes());
         hash.update(known.schema.as_deref().unwrap_or("\0").as_bytes());
         let env = hash.digest128();
-        let serial = self.backend.serial;
+        let (serial, is_on_reader) = (self.backend.serial, self.is_on_reader());
         for prepared in self.prepared.values_mut() {
             let Some(text) = &prepared.text else {
                 return false;
@@ -157,7 +157,8 @@ impl Session {
                 }
                 _ => return false,
             }
-            if prepared.history.is_mixed() || prepared.is_spoiled {
+            // On a reader it was executed before its values got another type, and never since.
+            if prepared.history.is_mixed() && !is_on_reader || prepared.is_spoiled {
                 return false;
             }
             // Its values may have got types since it was named.
