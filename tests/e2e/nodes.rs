@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::process::http_get;
-use crate::support::{Tidegate, Topology};
+use crate::support::{MySql, Tidegate, Topology};
 
 /// Longest wait for something to be seen.
 const SEEN_MAX: Duration = Duration::from_secs(30);
@@ -94,6 +94,104 @@ async fn roles_lag_and_loss_are_seen() {
             page.lines().any(|found| found == line),
             "no {line} in\n{page}"
         );
+    }
+    gate.stop();
+}
+
+/// Until the page about being ready says so.
+async fn until_ready(gate: &Tidegate, status: u16, word: &str) {
+    let begin = Instant::now();
+    loop {
+        let (found, page) = http_get(gate.http_port, "/readyz").expect("a page");
+        if found == status && page.contains(word) {
+            return;
+        }
+        assert!(
+            begin.elapsed() < SEEN_MAX,
+            "{found}: {page}\n{}",
+            gate.log()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Until the log that is followed is that of this server.
+async fn until_log_of(gate: &Tidegate, server: &MySql) {
+    let uuid = server.run("SELECT @@server_uuid").trim().to_owned();
+    let begin = Instant::now();
+    loop {
+        let found: Vec<(String, Option<String>)> =
+            gate.admin("SELECT state, server_uuid FROM binlog").await;
+        if found == [("running".to_owned(), Some(uuid.clone()))] {
+            return;
+        }
+        assert!(
+            begin.elapsed() < SEEN_MAX,
+            "{found:?}, expected {uuid}\n{}",
+            gate.log()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_writer_is_followed_and_two_are_none() {
+    let topology = Topology::start();
+    let gate = topology.tidegate().start();
+    let servers = &topology.servers;
+    until_log_of(&gate, &servers[0]).await;
+    until_ready(&gate, 200, "backend takes writes").await;
+    // A planned switchover.
+    topology.switch_over(0, 1);
+    let after = [
+        "backend reader up - reads",
+        "second writer up - -",
+        "third reader up - reads",
+    ];
+    until(&gate, after).await;
+    until_log_of(&gate, &servers[1]).await;
+    until_ready(&gate, 200, "second takes writes").await;
+    // Another server takes writes, too.
+    topology.promote(2);
+    until_ready(&gate, 503, "writer_several: second, third").await;
+    let both = [
+        "backend reader up - reads",
+        "second writer up node_split_brain -",
+        "third writer up node_split_brain -",
+    ];
+    until(&gate, both).await;
+    let log: Vec<(String,)> = gate.admin("SELECT state FROM binlog").await;
+    assert_eq!(log[0].0, "binlog_no_writer");
+    topology.follow(2, 1);
+    until(&gate, after).await;
+    until_log_of(&gate, &servers[1]).await;
+    // The writer dies, and nobody is made one: reads go on.
+    servers[1].kill9();
+    until_ready(&gate, 503, "writer_none_all_read_only").await;
+    let gone = [
+        "backend reader up - reads",
+        "second unknown down node_unreachable -",
+        "third reader up - reads",
+    ];
+    until(&gate, gone).await;
+    // Until somebody makes one.
+    topology.promote(2);
+    topology.follow(0, 2);
+    let anew = [
+        "backend reader up - reads",
+        "second unknown down node_unreachable -",
+        "third writer up - -",
+    ];
+    until(&gate, anew).await;
+    until_log_of(&gate, &servers[2]).await;
+    // The dead one comes back as what it was.
+    servers[1].start_again();
+    until_ready(&gate, 503, "writer_several: second, third").await;
+    topology.follow(1, 2);
+    until_ready(&gate, 200, "third takes writes").await;
+    let told = gate.log();
+    for words in ["writes go to this node", "several nodes take writes"] {
+        assert!(told.contains(words), "no word of it: {words}");
     }
     gate.stop();
 }
