@@ -195,3 +195,56 @@ async fn the_writer_is_followed_and_two_are_none() {
     }
     gate.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_says_who_its_primary_is() {
+    let topology = Topology::start_group();
+    let gate = topology.tidegate().start();
+    let servers = &topology.servers;
+    let before = [
+        "backend writer up - -",
+        "second reader up - reads",
+        "third reader up - reads",
+    ];
+    until(&gate, before).await;
+    until_log_of(&gate, &servers[0]).await;
+    // The group elects another, as it is told.
+    let uuid = servers[1].run("SELECT @@server_uuid");
+    servers[0].run(&format!(
+        "SELECT group_replication_set_as_primary('{}')",
+        uuid.trim()
+    ));
+    let after = [
+        "backend reader up - reads",
+        "second writer up - -",
+        "third reader up - reads",
+    ];
+    until(&gate, after).await;
+    until_log_of(&gate, &servers[1]).await;
+    // A member leaves.
+    servers[2].run("STOP GROUP_REPLICATION");
+    let left = [
+        "backend reader up - reads",
+        "second writer up - -",
+        "third reader draining node_group_state -",
+    ];
+    until(&gate, left).await;
+    servers[2].run("START GROUP_REPLICATION");
+    until(&gate, after).await;
+    // The primary dies: the group elects one by itself, and is followed.
+    servers[1].kill9();
+    let begin = Instant::now();
+    loop {
+        let found = nodes(&gate).await;
+        let writers = found
+            .iter()
+            .filter(|node| node.contains(" writer up - -"))
+            .count();
+        if writers == 1 && found[1] == "second unknown down node_unreachable -" {
+            break;
+        }
+        assert!(begin.elapsed() < 2 * SEEN_MAX, "{found:#?}\n{}", gate.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    gate.stop();
+}

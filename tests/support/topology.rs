@@ -33,6 +33,45 @@ impl Topology {
         topology
     }
 
+    /// A group of three (Group Replication with one primary, the first of them).
+    pub fn start_group() -> Topology {
+        let ports: Vec<u16> = (0..3).map(|_| super::process::free_port()).collect();
+        let seeds: Vec<String> = ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        let seeds = seeds.join(",");
+        let servers: Vec<MySql> = std::thread::scope(|scope| {
+            let start = |(id, port): (u32, u16)| {
+                let arguments = [
+                    "--plugin-load-add=group_replication.so".to_owned(),
+                    "--loose-group-replication-group-name=aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
+                        .to_owned(),
+                    "--loose-group-replication-start-on-boot=OFF".to_owned(),
+                    "--loose-group-replication-ip-allowlist=127.0.0.1/32".to_owned(),
+                    "--loose-group-replication-recovery-get-public-key=ON".to_owned(),
+                    "--loose-group-replication-member-expel-timeout=0".to_owned(),
+                    format!("--loose-group-replication-local-address=127.0.0.1:{port}"),
+                    format!("--loose-group-replication-group-seeds={seeds}"),
+                    "--report-host=127.0.0.1".to_owned(),
+                ];
+                scope.spawn(move || server_with(id, &arguments))
+            };
+            let started: Vec<_> = (1..=3).zip(ports).map(start).collect();
+            let joined = started.into_iter().map(|thread| thread.join());
+            joined.map(|server| server.expect("a server")).collect()
+        });
+        for (at, server) in servers.iter().enumerate() {
+            let bootstrap = if at == 0 { "ON" } else { "OFF" };
+            server.run(&format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_USER='root' FOR CHANNEL 'group_replication_recovery'; \
+                 SET GLOBAL group_replication_bootstrap_group={bootstrap}; START GROUP_REPLICATION; \
+                 SET GLOBAL group_replication_bootstrap_group=OFF"
+            ));
+        }
+        Topology { servers }
+    }
+
     /// A Tidegate to be in front of all of them, by the names `backend`, `second` and `third`; the pauses are short.
     pub fn tidegate(&self) -> Builder {
         let names = ["second", "third"];
@@ -104,12 +143,19 @@ impl Topology {
 }
 
 fn server(id: u32) -> MySql {
-    let server = MySql::start(&[
-        &format!("--server-id={id}"),
+    server_with(id, &[])
+}
+
+fn server_with(id: u32, more: &[String]) -> MySql {
+    let id = format!("--server-id={id}");
+    let mut arguments = vec![
+        &*id,
         "--innodb-buffer-pool-size=32M",
         "--max-connections=200",
         "--replica-net-timeout=4",
-    ]);
+    ];
+    arguments.extend(more.iter().map(String::as_str));
+    let server = MySql::start(&arguments);
     // What each did to itself at its start is nobody else's.
     server.run("RESET BINARY LOGS AND GTIDS");
     server
