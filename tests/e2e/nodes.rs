@@ -1,5 +1,7 @@
 //! A cluster of real servers behind the proxy: who is what, who is out and why, and what follows the writer when it changes.
 
+mod fresh;
+
 use std::time::{Duration, Instant};
 
 use crate::support::process::http_get;
