@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
@@ -39,6 +39,8 @@ pub struct ControlSettings {
     pub connections_max: usize,
     /// The certificates in use; `None`: read for each connection.
     pub tls: Option<BackendTls>,
+    /// The driver does not read the server's certificate, though nobody need have signed it.
+    is_certificate_odd: Arc<AtomicBool>,
 }
 
 impl ControlSettings {
@@ -63,6 +65,7 @@ impl ControlSettings {
             backend,
             connections_max,
             tls: None,
+            is_certificate_odd: Arc::default(),
         }
     }
 
@@ -82,7 +85,24 @@ impl ControlSettings {
 
     /// Whether the driver's own TLS does not do: it verifies no certificate without a name, and reads files only once.
     fn needs_door(&self) -> bool {
-        self.backend.tls.verifies() || !self.backend.tls_cert.as_os_str().is_empty()
+        self.backend.tls.verifies()
+            || !self.backend.tls_cert.as_os_str().is_empty()
+            || self.is_certificate_odd.load(Relaxed)
+    }
+
+    /// Whether an error shows such a certificate: our own TLS takes it, as clients do.
+    fn needs_door_after(&self, error: &ControlError) -> bool {
+        let is_certificate = match error {
+            ControlError::Driver(mysql_async::Error::Io(error)) => {
+                error.to_string().contains("certificate")
+            }
+            _ => false,
+        };
+        let needs = is_certificate && !self.needs_door();
+        if needs {
+            self.is_certificate_odd.store(true, Relaxed);
+        }
+        needs
     }
 
     /// Longest time for name lookup, TCP, TLS and login together.
@@ -213,13 +233,14 @@ impl Control {
     pub async fn conn(&self) -> Result<Conn, ControlError> {
         loop {
             let (settings, turn) = self.destination();
-            let pool = self.pool(&settings).await?;
             let opened = deadline("a control connection", settings.connect_max(), async {
-                Ok(pool.get_conn().await?)
+                Ok(self.pool(&settings).await?.get_conn().await?)
             })
             .await;
-            if turn == self.turn() {
-                return opened;
+            match &opened {
+                Err(error) if settings.needs_door_after(error) => self.way.lock().pool = None,
+                _ if turn == self.turn() => return opened,
+                _ => {}
             }
         }
     }
@@ -232,6 +253,11 @@ impl Control {
         loop {
             let (settings, turn) = self.destination();
             let opened = self.connect(&settings).await;
+            if let Err(error) = &opened
+                && settings.needs_door_after(error)
+            {
+                continue;
+            }
             if turn == self.turn() {
                 return Ok(opened?.0);
             }

@@ -119,12 +119,10 @@ impl Rooms {
             .map(|()| self.binlog.grant_epoch())
     }
 
-    /// A client changes accounts. Where the log does not tell of it, what is known of logins is from before, for all that we see.
+    /// A client changes accounts: what is known of logins is from before. The log may tell of it later, or not at all.
     pub fn sees_accounts_change(&self) {
-        if self.grant_epoch().is_none() {
-            self.verifiers.accounts_change(Instant::now());
-            self.drop_idle(None);
-        }
+        self.verifiers.accounts_change(Instant::now());
+        self.drop_idle(None);
     }
 
     /// Closes every idle connection of `user`, or of all, to whichever server.
@@ -136,12 +134,14 @@ impl Rooms {
     /// Whether the login of an idle connection is what a login now would be: no account and no grant changed since, whatever anybody
     /// was told of before this call. Global privileges and default roles stick to a login.
     pub async fn is_login_current(&self, connection: &ServerConnection) -> bool {
+        // What a client of ours did counts, whether the log tells it (FLUSH LOCAL PRIVILEGES is not in it) or not.
+        let opened = Instant::now().checked_sub(connection.age());
+        if !opened.is_some_and(|opened| self.verifiers.no_change_since(opened)) {
+            return false;
+        }
         let Some(then) = connection.grants else {
             // Nobody tells us: as long as a password counts.
-            let opened = Instant::now().checked_sub(connection.age());
-            return self.grant_epoch().is_none()
-                && connection.age() < AGE_MAX_UNTOLD
-                && opened.is_some_and(|opened| self.verifiers.no_change_since(opened));
+            return self.grant_epoch().is_none() && connection.age() < AGE_MAX_UNTOLD;
         };
         let Ok(told) = self.binlog.barrier().await else {
             return false;

@@ -399,11 +399,23 @@ impl Statement {
 
     /// Whether it says that accounts or grants change. What a stored program or a text of several statements does is not read.
     pub fn changes_accounts(&self) -> bool {
-        let sets_password = || {
-            let start = self.digest_text.get(.."SET PASSWORD".len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case("SET PASSWORD"))
+        let begins = |words: &str| {
+            let start = self.digest_text.get(..words.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(words))
         };
-        self.kind == Kind::Account || self.kind == Kind::Set && sets_password()
+        match self.kind {
+            Kind::Account => true,
+            Kind::Set => begins("SET PASSWORD"),
+            // What somebody wrote into the tables of grants counts from then on.
+            Kind::Flush => [
+                "FLUSH PRIVILEGES",
+                "FLUSH LOCAL",
+                "FLUSH NO_WRITE_TO_BINLOG",
+            ]
+            .iter()
+            .any(|words| begins(words)),
+            _ => false,
+        }
     }
 
     /// Whether it may do more than was read of it. A text that the parser does not know, but that our own reading shows to be a

@@ -64,3 +64,30 @@ fn a_client_is_told_that_init_connect_failed() {
     assert_eq!(error(gate.app_port), direct);
     server.run("SET GLOBAL init_connect=''");
 }
+
+/// Neither what is written into the tables of grants nor, everywhere, what makes it count is in a log.
+#[test]
+fn an_account_that_is_locked_by_hand_is_locked() {
+    for (arguments, flush) in [
+        (&["--disable-log-bin"][..], "FLUSH PRIVILEGES"),
+        (&[], "FLUSH LOCAL PRIVILEGES"),
+    ] {
+        let server = MySql::start(arguments);
+        let gate = Tidegate::of(&server).start();
+        server.run(&format!("CREATE USER plain IDENTIFIED BY '{APP_PASSWORD}'"));
+        let login = || Wire::login(gate.app_port, "plain", APP_PASSWORD, "", 0);
+        for _ in 0..2 {
+            assert!(login().is_ok());
+        }
+        let mut root = Wire::login(gate.app_port, "root", "", "", 0).expect("root logs in");
+        for text in [
+            "UPDATE mysql.user SET account_locked='Y' WHERE user='plain'",
+            flush,
+        ] {
+            let answer = root.query(text.as_bytes(), b"");
+            assert_eq!(answer[0].payload[0], 0, "{text}");
+        }
+        let refused = login().err().expect("it is refused");
+        assert_eq!(refused[1..3], 3118_u16.to_le_bytes(), "{flush}");
+    }
+}

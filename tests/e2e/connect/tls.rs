@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey,
+};
 use tidegate::backend::login::{self, Login};
 use tidegate::backend::target::Target;
 use tidegate::config::{Backend, BackendTlsMode};
@@ -342,4 +344,89 @@ fn new_certificates_are_taken_up_while_it_runs() {
     });
     assert!(trusts(&second));
     gate.stop();
+}
+
+fn pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("-----BEGIN CERTIFICATE-----");
+    for (at, three) in der.chunks(3).enumerate() {
+        if at % 16 == 0 {
+            text.push('\n');
+        }
+        let bits = (0..3).fold(0_usize, |all, at| {
+            all << 8 | usize::from(three.get(at).copied().unwrap_or(0))
+        });
+        for digit in 0..4 {
+            match digit <= three.len() {
+                true => text.push(char::from(DIGITS[bits >> (18 - 6 * digit) & 63])),
+                false => text.push('='),
+            }
+        }
+    }
+    text + "\n-----END CERTIFICATE-----\n"
+}
+
+/// A certificate of X.509 version 1, as `openssl x509 -req` makes them: nobody's, for a key of its own.
+fn old_certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let element = |tag: u8, content: &[u8]| {
+        let (high, low) = ((content.len() >> 8) as u8, content.len() as u8);
+        let length = match content.len() {
+            0..=0x7F => vec![low],
+            0x80..=0xFF => vec![0x81, low],
+            _ => vec![0x82, high, low],
+        };
+        [&[tag], &length[..], content].concat()
+    };
+    let header = |bytes: &[u8]| match bytes[1] {
+        short @ 0..=0x7F => (2, usize::from(short)),
+        0x81 => (3, usize::from(bytes[2])),
+        _ => (4, usize::from(bytes[2]) << 8 | usize::from(bytes[3])),
+    };
+    let split = |bytes: &[u8]| {
+        let mut rest = &bytes[header(bytes).0..];
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let (before, length) = header(rest);
+            let (part, next) = rest.split_at(before + length);
+            parts.push(part.to_vec());
+            rest = next;
+        }
+        parts
+    };
+    let made = rcgen::generate_simple_self_signed(vec!["old".to_owned()]).expect("it is made");
+    let certificate = split(made.cert.der());
+    let signed = split(&certificate[0]);
+    // Without the version in front and the extensions behind.
+    let signed = element(0x30, &signed[1..7].concat());
+    let signature = made.signing_key.sign(&signed).expect("it signs");
+    let signature = element(0x03, &[&[0], &signature[..]].concat());
+    let whole = element(0x30, &[signed, certificate[1].clone(), signature].concat());
+    let (cert, key) = (folder.join("old.pem"), folder.join("old-key.pem"));
+    std::fs::write(&cert, pem(&whole)).expect("it can be written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("it can be written");
+    (cert, key)
+}
+
+#[test]
+fn a_server_with_a_certificate_of_version_1_is_reached_as_clients_reach_it() {
+    let (cert, key) = old_certificate(&process::new_folder("old"));
+    let server = MySql::start(&[
+        &format!("--ssl-cert={}", cert.display()),
+        &format!("--ssl-key={}", key.display()),
+    ]);
+    let gate = Tidegate::of(&server)
+        .set("backend.tls", "\"required\"")
+        .set("pool.idle_max", "0")
+        .start();
+    let cipher = "SELECT VARIABLE_VALUE FROM performance_schema.session_status WHERE VARIABLE_NAME='Ssl_version'";
+    let asked = |port| ask(Flavour::MySql, port, APP_USER, APP_PASSWORD, &[], cipher);
+    assert_eq!(asked(gate.app_port), "TLSv1.3\n");
+    // Our own connections too.
+    let reached = || {
+        let log = gate.log();
+        log.contains("views: this proxy builds").then_some(())
+    };
+    wait_until("our own connections", PATIENCE, reached);
+    server.run("SET GLOBAL tls_version='TLSv1.2'; ALTER INSTANCE RELOAD TLS");
+    assert_eq!(asked(gate.app_port), "TLSv1.2\n");
 }
