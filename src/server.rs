@@ -36,7 +36,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 mod certificates;
 mod history;
@@ -155,6 +156,7 @@ fn start_chores(rooms: &Arc<Rooms>, stop: &Shutdown) -> Result<(), ServerError> 
     tokio::spawn(async move { probe.run(PROBE_EVERY, until).await });
     tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
     tokio::spawn(tick(rooms.clone(), stop.clone()));
+    tokio::spawn(keep_time(rooms.clone()));
     let hangups = signal(SignalKind::hangup()).map_err(system("signal handlers"))?;
     tokio::spawn(certificates::watch(rooms.clone(), hangups, stop.clone()));
     Ok(())
@@ -228,6 +230,7 @@ fn build(
         held: AtomicUsize::new(0),
         control_runtime: Handle::current(),
         session_ids: Rooms::first_session_id(),
+        ticks: watch::Sender::new(0),
         config,
     }))
 }
@@ -339,6 +342,16 @@ async fn learn_backend(rooms: Arc<Rooms>, stop: Shutdown) {
                 tokio::time::sleep(BACKEND_RETRY).await;
             }
         }
+    }
+}
+
+/// Lets the clocks of the workers tick, until there are no more workers.
+async fn keep_time(rooms: Arc<Rooms>) {
+    let mut ticks = interval(worker::TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        rooms.ticks.send_modify(|count| *count += 1);
     }
 }
 

@@ -39,6 +39,7 @@ use crate::router::session_state::SessionState;
 use crate::router::ties::Ties;
 use crate::router::traces::Traces;
 use crate::sql::{ClientCharset, LexMode};
+use ahash::AHashMap;
 use client::Client;
 use error::SessionError;
 use lease::{Away, Person};
@@ -49,7 +50,6 @@ use mysql_common::collations::CollationId;
 use observe::Observer;
 use prepared::Prepared;
 use spread::Spread;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ struct Session {
     backend: ServerConnection,
     machine: ResponseMachine,
     state: SessionState,
-    prepared: HashMap<u32, Prepared>,
+    prepared: AHashMap<u32, Prepared>,
     /// Bytes of the texts in `prepared`.
     prepared_bytes: usize,
     observer: Observer,
@@ -329,7 +329,7 @@ impl Session {
             entrance,
             client,
             backend,
-            prepared: HashMap::new(),
+            prepared: AHashMap::new(),
             prepared_bytes: 0,
             observer,
             is_unlogged: false,

@@ -1,12 +1,14 @@
 //! Who is connected and what each does now, with the handle by which it can be killed. The session writes its own
 //! entry, admin reads it and asks for kills. Never touches a socket.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 use super::counter::Counter;
 use super::event::Identity;
@@ -78,7 +80,10 @@ pub struct SessionInfo {
     since_ms: Counter,
     digest: DigestCell,
     kill: AtomicU8,
-    killed: Notify,
+    /// Somebody has called the session, and it has not looked yet.
+    is_called: AtomicBool,
+    /// Of the session's task. Kept between waits: a session waits once for each command.
+    waker: AtomicWaker,
     /// Thread id of the backend connection it holds; 0 when none.
     pub backend_id: Counter,
     /// Number of the server of the cluster that this is on. Set before `backend_id`.
@@ -179,8 +184,7 @@ impl SessionInfo {
             Kill::Connection => 2,
         };
         self.kill.fetch_max(wish, Ordering::AcqRel);
-        // A stored permit wakes the session even if it only starts to wait later.
-        self.killed.notify_one();
+        self.wake();
     }
 
     /// Whether a kill of what its backend connection runs is under way.
@@ -188,13 +192,17 @@ impl SessionInfo {
         self.kills.load(Ordering::SeqCst) > 0
     }
 
-    /// Wakes the session without a wish: it looks at the stop signal.
+    /// Wakes the session without a wish: it looks at the stop signal. It is woken even if it only starts to wait later.
     pub fn wake(&self) {
-        self.killed.notify_one();
+        self.is_called.store(true, Ordering::Release);
+        self.waker.wake();
     }
 
     /// Takes a wish for the statement; a wish for the connection stays.
     pub fn take_kill(&self) -> Option<Kill> {
+        if self.kill.load(Ordering::Acquire) == 0 {
+            return None;
+        }
         match self
             .kill
             .compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire)
@@ -206,8 +214,18 @@ impl SessionInfo {
     }
 
     /// Waits until somebody asks for a kill. May also return without a wish: ask [`Self::take_kill`].
+    /// Only the session's own task may wait.
     pub async fn kill_requested(&self) {
-        self.killed.notified().await;
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.is_called.load(Ordering::Acquire) {
+                // What was said before this call, or before one that comes just now, is seen by whoever looks afterwards.
+                self.is_called.swap(false, Ordering::AcqRel);
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -271,7 +289,8 @@ impl Sessions {
             since_ms: Counter::default(),
             digest: DigestCell::default(),
             kill: AtomicU8::new(0),
-            killed: Notify::new(),
+            is_called: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
             backend_id: Counter::default(),
             node: Counter::default(),
             tls: Counter::default(),

@@ -1,7 +1,7 @@
 //! The prepared statements of one backend connection, for whichever session holds it: found by what they are, bounded, the least
 //! recently used closed first. Sends nothing itself: it says what is to be closed.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::sync::Arc;
 
 /// What makes two prepared statements the same: the text and everything that a PREPARE depends on.
@@ -20,8 +20,8 @@ struct Entry {
 /// All of one connection.
 #[derive(Debug, Default)]
 pub struct Statements {
-    by_id: HashMap<u32, Entry>,
-    by_key: HashMap<StatementKey, u32>,
+    by_id: AHashMap<u32, Entry>,
+    by_key: AHashMap<StatementKey, u32>,
     turn: u64,
 }
 

@@ -24,6 +24,14 @@ pub struct Target {
     tls: BackendTls,
 }
 
+/// Between two processes of one machine there is no congestion, and an algorithm that paces (BBR) sets a timer for each packet: such
+/// a connection has the plainest one that the kernel has. It is only cheaper, so a kernel that refuses is no fault.
+pub fn spare_pacing(tcp: &TcpStream) {
+    if tcp.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        let _ = socket2::SockRef::from(tcp).set_tcp_congestion(b"reno");
+    }
+}
+
 impl Target {
     /// The target of a config.
     ///
@@ -68,6 +76,7 @@ impl Target {
     pub async fn connect(&self) -> io::Result<TcpStream> {
         let tcp = TcpStream::connect(&self.address).await?;
         tcp.set_nodelay(true)?;
+        spare_pacing(&tcp);
         Ok(tcp)
     }
 

@@ -3,8 +3,10 @@
 //!
 //! What is on neither list here is no session variable, or cannot be told apart (`SET GLOBAL` alone changes it).
 
+use ahash::AHashMap;
+use parking_lot::Mutex;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -77,14 +79,19 @@ const LEADING: usize = 5;
 const VALUE_BYTES_MAX: usize = 4096;
 
 /// The carried variables of one server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Variables {
     names: Box<[&'static str]>,
     read_sql: String,
     read_more_sql: String,
     track_sql: String,
     tells_gtids: bool,
+    /// Values that sessions have now.
+    known: Mutex<AHashMap<u128, Weak<Values>>>,
 }
+
+/// Different sets of values that are looked for when the next one comes; those beyond have a copy each.
+const KNOWN_MAX: usize = 1_024;
 
 /// Values of the carried variables of one session. Equal values have equal hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +116,15 @@ pub struct Snapshot {
     pub server: Box<str>,
     /// The variables.
     pub values: Arc<Values>,
+}
+
+impl PartialEq for Variables {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+            && self.read_sql == other.read_sql
+            && self.track_sql == other.track_sql
+            && self.tells_gtids == other.tells_gtids
+    }
 }
 
 impl Variables {
@@ -147,6 +163,7 @@ impl Variables {
             read_more_sql: format!("SELECT ROW_COUNT(),FOUND_ROWS(),{rest}"),
             track_sql,
             tells_gtids: false,
+            known: Mutex::default(),
         }
     }
 
@@ -196,19 +213,15 @@ impl Variables {
         for at in LEADING..row.len() {
             let value = text(at)?;
             add(&mut hasher, value);
-            values.push(value.map(Box::from));
+            values.push(value);
         }
-        let values = Values {
-            values: values.into(),
-            hash: hasher.digest128(),
-        };
         Some(Snapshot {
             row_count,
             found_rows,
             last_insert_id,
             schema,
             server,
-            values: Arc::new(values),
+            values: self.shared(&values, hasher.digest128()),
         })
     }
 
@@ -232,6 +245,25 @@ impl Variables {
             values,
             hash: hasher.digest128(),
         }
+    }
+
+    /// The same values as another session has them, if one has: most sessions are set alike, and thousands of them may be idle.
+    fn shared(&self, values: &[Option<&str>], hash: u128) -> Arc<Values> {
+        let mut known = self.known.lock();
+        if let Some(found) = known.get(&hash).and_then(Weak::upgrade) {
+            return found;
+        }
+        let values = Arc::new(Values {
+            values: values.iter().map(|value| value.map(Box::from)).collect(),
+            hash,
+        });
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, values| values.strong_count() > 0);
+        }
+        if known.len() < KNOWN_MAX {
+            known.insert(hash, Arc::downgrade(&values));
+        }
+        values
     }
 
     /// The assignments of a SET that turns `from` into `to`; empty when they are equal. `renamed`: a SET NAMES stands before them.
@@ -343,6 +375,28 @@ mod tests {
              @@collation_connection,@@div_precision_increment"
         );
         assert!(sql.track_sql().contains(",',timestamp')"));
+    }
+
+    #[test]
+    fn sessions_that_are_set_alike_share_one_copy() {
+        let variables = variables();
+        let of = |mode| {
+            let row = [
+                Some("0"),
+                Some("0"),
+                Some("0"),
+                None,
+                Some("uuid"),
+                Some(mode),
+            ];
+            let row = row.into_iter().chain([None; 3]);
+            let row: Vec<_> = row.map(|v| v.map(|v| v.as_bytes().to_vec())).collect();
+            variables.snapshot(&row).expect("plain").values
+        };
+        let (one, two, other) = (of("ANSI"), of("ANSI"), of(""));
+        assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &other));
+        drop((one, two));
+        assert_eq!(of("ANSI").hash, of("ANSI").hash);
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl ResponseMachine {
 
     /// True when the response is complete.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        matches!(self.state, State::Done)
     }
 
     /// The sequence number that a packet of ours in this place would have; `None` inside a packet, where none can be put.
@@ -284,7 +284,7 @@ impl ResponseMachine {
 
     /// The client's file has been relayed to its end: the server answers now.
     pub fn infile_sent(&mut self) {
-        if self.state == State::Infile {
+        if matches!(self.state, State::Infile) {
             self.state = State::Head;
             self.sequence = None;
         }
@@ -317,7 +317,8 @@ impl ResponseMachine {
                 self.skip_bytes -= n;
                 at += n;
             }
-            if self.state == State::Finishing && self.skip_bytes == 0 && !self.is_continued {
+            if matches!(self.state, State::Finishing) && self.skip_bytes == 0 && !self.is_continued
+            {
                 return Ok(fed(at, Some(self.done())));
             }
             if at == bytes.len() {
@@ -344,16 +345,17 @@ impl ResponseMachine {
         }
     }
 
-    /// Rows as long as there are any, then one header.
+    /// Definitions and rows as long as there are any, then one header.
     #[inline]
     fn headers(&mut self, bytes: &[u8], mut at: usize) -> Result<(usize, Option<Event>)> {
-        if self.state == State::Rows && self.head_bytes == 0 && !self.is_continued {
-            at = self.pass_rows(bytes, at);
-            if at == bytes.len() {
-                return Ok((at, None));
-            }
-        } else {
-            self.expect_more()?;
+        let is_between = self.head_bytes == 0 && !self.is_continued;
+        match self.state {
+            State::Rows if is_between => at = self.pass_rows(bytes, at),
+            State::Columns(left) if is_between => at = self.pass_definitions(bytes, at, left),
+            _ => self.expect_more()?,
+        }
+        if at == bytes.len() {
+            return Ok((at, None));
         }
         self.one_header(bytes, at)
     }
@@ -412,6 +414,30 @@ impl ResponseMachine {
             self.skip_bytes = at - bytes.len();
             at = bytes.len();
         }
+        at
+    }
+
+    /// The same for definitions of columns that are whole and here; the last one is left, since what follows it is another matter.
+    #[inline]
+    fn pass_definitions(&mut self, bytes: &[u8], mut at: usize, mut left: u32) -> usize {
+        let Some(mut sequence) = self.sequence else {
+            return at;
+        };
+        while left > 1
+            && let Some(&[a, b, c, number, first]) = bytes.get(at..).and_then(<[u8]>::first_chunk)
+        {
+            let length = u32::from_le_bytes([a, b, c, 0]) as usize;
+            let is_here = bytes.len() - at >= HEADER_BYTES + length;
+            let is_whole = length > 0 && length < PAYLOAD_BYTES_MAX;
+            if first == ERR_HEADER || !is_whole || !is_here || number != sequence {
+                break;
+            }
+            sequence = sequence.wrapping_add(1);
+            left -= 1;
+            at += HEADER_BYTES + length;
+        }
+        self.sequence = Some(sequence);
+        self.state = State::Columns(left);
         at
     }
 

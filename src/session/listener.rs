@@ -3,6 +3,7 @@
 
 use crate::analytics::peer::Peer;
 use crate::backend::stream::Stream;
+use crate::backend::target::spare_pacing;
 use crate::config::Network;
 use crate::protocol::response::ErrPacket;
 use crate::shutdown::Shutdown;
@@ -262,6 +263,7 @@ fn prepare(socket: Accepted) -> io::Result<Socket> {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10));
     socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    spare_pacing(&socket);
     Ok(Socket::Tcp(socket.into_std()?))
 }
 

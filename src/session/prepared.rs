@@ -138,8 +138,12 @@ fn shows_parameters(statement: &Statement, text: &[u8]) -> bool {
     statement.kind == Kind::Select && list.contains(&b'?')
 }
 
-/// What an execution runs: the statement, and its text and parameters if it may be answered from elsewhere.
-type TakenIn = (Option<Arc<Statement>>, Option<Arc<[u8]>>, Option<Bound>);
+/// What an execution runs.
+struct TakenIn {
+    statement: Option<Arc<Statement>>,
+    /// Its text and parameters if it may be answered from elsewhere, or why not.
+    better: Result<(Arc<[u8]>, Bound), Reason>,
+}
 
 /// The parameters of one execution, apart from the client's buffer.
 pub(super) struct Bound {
@@ -372,26 +376,24 @@ impl Session {
                 .await;
         };
         let victim = self.victim(id, length);
-        let (statement, text, bound) = self.take_in(id, length);
+        let TakenIn { statement, better } = self.take_in(id, length);
         self.observer
             .starts(&self.worker, statement.as_deref(), timing.started);
         if let (Some(statement), Some(victim)) = (&statement, victim) {
             self.restore_diagnostics_before(statement).await?;
             return Box::pin(self.kill(victim, length, statement, &mut timing)).await;
         }
-        let (Some(statement), Some(text), Some(bound)) = (&statement, &text, &bound) else {
-            let reason = Reason::PreparedRelayed;
-            return self
-                .relay_execution(length, statement.as_ref(), reason, None, &mut timing)
-                .await
-                .map(drop);
+        let (statement, text, bound) = match (&statement, &better) {
+            (Some(statement), Ok((text, bound))) => (statement, text, bound),
+            (statement, better) => {
+                let reason = better.as_ref().err();
+                let reason = reason.copied().unwrap_or(Reason::PreparedRelayed);
+                return self
+                    .relay_execution(length, statement.as_ref(), reason, None, &mut timing)
+                    .await
+                    .map(drop);
+            }
         };
-        if let Some(reason) = plain(statement, &self.worker.rooms.cache, self.views_enabled()) {
-            return self
-                .relay_execution(length, Some(statement), reason, None, &mut timing)
-                .await
-                .map(drop);
-        }
         let question = Question {
             statement,
             text,
@@ -449,15 +451,19 @@ impl Session {
             .peek()
             .get(HEADER_BYTES + 1..HEADER_BYTES + length)
             .unwrap_or_default();
-        let Some(prepared) = self.prepared.get_mut(&id) else {
-            return (None, None, None);
+        let mut taken = TakenIn {
+            statement: None,
+            better: Err(Reason::PreparedRelayed),
         };
-        let statement = prepared.statement.clone();
+        let Some(prepared) = self.prepared.get_mut(&id) else {
+            return taken;
+        };
+        taken.statement.clone_from(&prepared.statement);
         let parsed = Execute::parse(packet)
             .and_then(|e| e.parameters(caps, prepared.declared).map(|p| (e.flags, p)));
         prepared.brings_types = true;
         let Ok((flags, parameters)) = parsed else {
-            return (statement, None, None);
+            return taken;
         };
         prepared.brings_types = parameters.types.is_some() || prepared.declared == 0;
         if let Some(types) = parameters.types
@@ -473,11 +479,19 @@ impl Session {
             self.long_data = self.long_data.saturating_sub(1);
         }
         prepared.opens_cursor = flags & EXECUTE_CURSOR_ANY != 0;
-        let text = prepared.text.clone();
-        match text.filter(|_| simple && prepared.may_be_better) {
-            None => (statement, None, None),
-            Some(text) => (statement, Some(text), bound(&parameters, &prepared.types)),
+        if let (Some(statement), Some(text)) = (&taken.statement, &prepared.text)
+            && simple
+            && prepared.may_be_better
+        {
+            let rooms = &self.worker.rooms;
+            taken.better = match plain(statement, &rooms.cache, rooms.config.views.enabled) {
+                Some(reason) => Err(reason),
+                None => bound(&parameters, &prepared.types)
+                    .map(|bound| (text.clone(), bound))
+                    .ok_or(Reason::PreparedRelayed),
+            };
         }
+        taken
     }
 
     /// Relays the execution at the front of the buffer. If the backend has not seen the parameter types that the client counts on,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Our connection ids start here, so that they do not look like the backend's own, which count from 1:
 /// a KILL must know whose id it was given.
@@ -86,6 +86,8 @@ pub struct Rooms {
     pub held: AtomicUsize,
     /// The next connection id.
     pub session_ids: AtomicU32,
+    /// Counts ticks for the clocks of the workers: a worker that sets no timer of its own sleeps and wakes for less.
+    pub ticks: watch::Sender<u64>,
 }
 
 impl Rooms {

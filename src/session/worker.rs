@@ -5,7 +5,7 @@ use super::exchange::{Columns, Service};
 use super::listener::Incoming;
 use super::lot::Lot;
 use super::rooms::Rooms;
-use super::watch::{Clock, TICK};
+use super::watch::Clock;
 use crate::analytics::Recorder;
 use crate::backend::nodes::Node;
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
@@ -14,8 +14,13 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::MissedTickBehavior;
+
+pub use super::watch::TICK;
+
+/// Ticks of [`TICK`] in a second.
+const TICKS_A_SECOND: u64 = 4;
 
 /// Statements whose columns one worker remembers.
 const COLUMNS_MAX: usize = 1_024;
@@ -124,18 +129,23 @@ pub fn run(
         rooms,
         id,
     });
-    LocalSet::new().block_on(&runtime, serve(worker, clients));
-    Ok(())
+    // In a task of its own: the future that a LocalSet is run with is polled each time anything happens.
+    let tasks = LocalSet::new();
+    let served = tasks.spawn_local(serve(worker, clients));
+    tasks
+        .block_on(&runtime, served)
+        .map_err(std::io::Error::other)
 }
 
-/// Once a second: hands over what the recorder holds, and closes connections of our own that nobody needs.
-async fn keep_house(worker: Rc<Worker>) {
-    let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
-    loop {
-        seconds.tick().await;
-        let now = std::time::Instant::now();
-        worker.recorder.tick(now);
-        worker.reap_services(now);
+/// Lets the clock tick. Once a second: hands over what the recorder holds, and closes connections of our own that nobody needs.
+async fn keep_time(worker: Rc<Worker>, mut ticks: watch::Receiver<u64>) {
+    while ticks.changed().await.is_ok() {
+        worker.clock.tick();
+        if *ticks.borrow_and_update() % TICKS_A_SECOND == 0 {
+            let now = std::time::Instant::now();
+            worker.recorder.tick(now);
+            worker.reap_services(now);
+        }
     }
 }
 
@@ -160,16 +170,6 @@ async fn follow(worker: Rc<Worker>) {
     }
 }
 
-/// Lets the clock tick.
-async fn keep_time(clock: Rc<Clock>) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        clock.tick();
-    }
-}
-
 /// Counts a session for as long as it runs, however it ends.
 struct Running<'a>(&'a Cell<usize>);
 
@@ -188,8 +188,7 @@ impl Drop for Running<'_> {
 
 async fn serve(worker: Rc<Worker>, mut clients: UnboundedReceiver<Incoming>) {
     let shutdown = worker.rooms.shutdown.clone();
-    tokio::task::spawn_local(keep_house(worker.clone()));
-    tokio::task::spawn_local(keep_time(worker.clock.clone()));
+    tokio::task::spawn_local(keep_time(worker.clone(), worker.rooms.ticks.subscribe()));
     for node in worker.rooms.nodes.all() {
         tokio::task::spawn_local(share(worker.clone(), node.clone()));
     }
