@@ -141,7 +141,7 @@ pub fn run(
 async fn keep_time(worker: Rc<Worker>, mut ticks: watch::Receiver<u64>) {
     while ticks.changed().await.is_ok() {
         worker.clock.tick();
-        if *ticks.borrow_and_update() % TICKS_A_SECOND == 0 {
+        if ticks.borrow_and_update().is_multiple_of(TICKS_A_SECOND) {
             let now = std::time::Instant::now();
             worker.recorder.tick(now);
             worker.reap_services(now);
