@@ -95,8 +95,8 @@ struct Session {
     away: Option<Away>,
     /// How often the server reported a change of state.
     changes: u64,
-    /// The last answer ended with an EOF packet, which reports nothing.
-    ended_by_eof: bool,
+    /// The last answer ended with an error or an EOF packet, which reports nothing: what it changed comes with the next OK.
+    is_unreported: bool,
     /// `changes` and the number of its prepared statements when one of them was found to be bound to its connection.
     unplaceable: Option<(u64, usize)>,
     /// The id of the statement that it prepared last.
@@ -348,7 +348,7 @@ impl Session {
             },
             away: None,
             changes: 0,
-            ended_by_eof: false,
+            is_unreported: false,
             unplaceable: None,
             statement_ids: 0,
             long_data: 0,

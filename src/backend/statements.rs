@@ -36,6 +36,11 @@ impl Statements {
             .is_some()
     }
 
+    /// The same, and nothing is marked.
+    pub fn holds(&self, id: u32) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// A statement that is the same as one with this key. Marks it used.
     pub fn find(&mut self, key: StatementKey) -> Option<u32> {
         let id = *self.by_key.get(&key)?;

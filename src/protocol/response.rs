@@ -102,6 +102,22 @@ impl<'a> OkPacket<'a> {
     }
 }
 
+impl OkPacket<'_> {
+    /// Appends the packet for a client with trackers, with a session state that is empty.
+    pub fn write_marked(&self, out: &mut Vec<u8>, sequence: &mut u8) {
+        let status_bits = self.status | status::SESSION_STATE_CHANGED;
+        write_packet_with(out, sequence, |out| {
+            out.push(OK_HEADER);
+            put_lenenc(out, self.affected_rows);
+            put_lenenc(out, self.last_insert_id);
+            out.extend_from_slice(&status_bits.to_le_bytes());
+            out.extend_from_slice(&self.warnings.to_le_bytes());
+            put_lenenc_bytes(out, self.info);
+            put_lenenc(out, 0);
+        });
+    }
+}
+
 /// An EOF packet of the old protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EofPacket {

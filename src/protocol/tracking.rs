@@ -3,7 +3,7 @@
 
 use super::packet::{Cursor, put_lenenc_bytes, write_packet};
 use super::response::{EOF_HEADER, OkPacket};
-use super::{ProtocolError, Result, capability};
+use super::{ProtocolError, Result, capability, status};
 
 /// What of the session state is ours alone.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +12,9 @@ pub struct Hidden {
     pub state_changes: bool,
     /// The report of the GTIDs of a commit (kind 3).
     pub gtids: bool,
+    /// Where nothing else is left and a transaction is open, the packet still says that state changed: as MySQL 9.7.4 does when a
+    /// statement ends a transaction and begins another.
+    pub leaves_mark: bool,
     /// The report of a variable with this name (kind 0).
     pub is_variable: fn(&[u8]) -> bool,
 }
@@ -42,12 +45,16 @@ pub fn write_ok(
         return Ok(());
     }
     ok.session_state = &shown;
-    ok.write(
-        out,
-        &mut sequence,
-        to_caps,
-        payload.first() == Some(&EOF_HEADER),
-    );
+    let is_marked = hidden.leaves_mark
+        && shown.is_empty()
+        && to_caps & capability::SESSION_TRACK != 0
+        && ok.status & status::IN_TRANS != 0;
+    if is_marked {
+        ok.write_marked(out, &mut sequence);
+    } else {
+        let as_eof = payload.first() == Some(&EOF_HEADER);
+        ok.write(out, &mut sequence, to_caps, as_eof);
+    }
     Ok(())
 }
 
@@ -74,12 +81,12 @@ fn show(state: &[u8], hidden: &Hidden, shown: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{capability, status};
 
     const TRACK: u32 = capability::PROTOCOL_41 | capability::SESSION_TRACK;
     const HIDDEN: Hidden = Hidden {
         state_changes: true,
         gtids: true,
+        leaves_mark: false,
         is_variable: |name| name == b"timestamp",
     };
 
@@ -127,6 +134,25 @@ mod tests {
         let out = rewritten(&entry(2, &[b"1"]), b"", TRACK);
         assert_eq!(out, rewritten(b"", b"", TRACK));
         assert_eq!(out.len(), 4 + 7);
+    }
+
+    #[test]
+    fn a_transaction_behind_another_leaves_its_mark() {
+        let mut packet = Vec::new();
+        let state = entry(2, &[b"1"]);
+        OkPacket {
+            status: status::IN_TRANS,
+            session_state: &state,
+            ..OkPacket::default()
+        }
+        .write(&mut packet, &mut 1, TRACK, false);
+        let hidden = Hidden {
+            leaves_mark: true,
+            ..HIDDEN
+        };
+        let mut out = Vec::new();
+        write_ok(&packet[4..], TRACK, TRACK, &hidden, &mut out, 1).unwrap();
+        assert_eq!(out[4..], [0, 0, 0, 1, 0x40, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! The server's trackers say that state changed; what they are silent about (user locks, `:=`, INTO) is read off the text; what
 //! neither can tell (stored programs) ties.
 
+use crate::protocol::command::Command;
 use crate::protocol::relay::Summary;
 use crate::protocol::response::{SessionStateReader, StateChange};
+use crate::protocol::status;
 use crate::sql::{Kind, Statement};
 
 /// The account's password has expired: the connection only takes a new one.
@@ -83,6 +85,8 @@ pub enum Tie {
     Diagnostics,
     /// It is a replica's connection.
     Replication,
+    /// A savepoint outside of a transaction.
+    Savepoint,
 }
 
 impl Tie {
@@ -122,6 +126,7 @@ impl Tie {
         (Self::Cursor, "cursor"),
         (Self::Diagnostics, "diagnostics"),
         (Self::Replication, "replication"),
+        (Self::Savepoint, "savepoint"),
     ];
 
     /// The stable name.
@@ -184,6 +189,10 @@ pub struct Ties {
     xa: bool,
     /// The last statement failed or warned, so the next one may ask about that; and what a failure did is not reported.
     diagnostics: bool,
+    /// A write has failed: what its triggers changed is reported with the next OK, whatever that one changes itself.
+    failed_write: bool,
+    /// A savepoint outside of a transaction: without autocommit there are such.
+    savepoint: bool,
     /// Prepared statements with an open cursor.
     cursors: Vec<u32>,
 }
@@ -218,7 +227,31 @@ impl Ties {
         }
         match statement {
             None => self.until_reset(Tie::UnreadStatement),
-            Some(statement) => self.observe_statement(statement, ok, reported),
+            Some(statement) => {
+                self.observe_statement(statement, ok, reported);
+                self.observe_savepoint(statement, summary);
+                if !ok {
+                    self.failed_write |= !statement.writes.is_empty();
+                } else if summary.result_sets == 0 {
+                    self.failed_write = false;
+                }
+            }
+        }
+    }
+
+    /// Inside a transaction that one ties, and its end takes them away.
+    fn observe_savepoint(&mut self, statement: &Statement, summary: &Summary) {
+        let is_outside = summary.error.is_none()
+            && summary.status & (status::IN_TRANS | status::AUTOCOMMIT) == 0;
+        if matches!(statement.kind, Kind::Savepoint | Kind::Multi) && is_outside {
+            self.savepoint |= statement.digest_text.contains("SAVEPOINT");
+        } else if self.savepoint && summary.error.is_none() {
+            let ends = match statement.kind {
+                Kind::Commit | Kind::Ddl => true,
+                Kind::Rollback => !statement.digest_text.contains(" TO "),
+                _ => false,
+            };
+            self.savepoint = !(ends || summary.status & status::IN_TRANS != 0);
         }
     }
 
@@ -236,7 +269,7 @@ impl Ties {
             (hold.names_trackers, Tie::SessionTrack),
             (unknown, Tie::UnknownStatement),
             (
-                reported.state && !explains_state(statement),
+                reported.state && (self.failed_write || !explains_state(statement)),
                 Tie::UnseenState,
             ),
         ];
@@ -260,17 +293,26 @@ impl Ties {
         }
     }
 
-    /// A command that is no statement was answered with an OK or an error.
-    pub fn observe_command(&mut self, summary: &Summary, reported: Reported) {
-        self.diagnostics = summary.error.is_some() || summary.warnings > 0;
+    /// A command that is no statement was answered. It leaves the warnings of the statement before alone, and COM_FIELD_LIST
+    /// adds one of which its answer says nothing (measured on 9.7.4).
+    pub fn observe_command(&mut self, command: Command, summary: &Summary, reported: Reported) {
+        self.diagnostics |=
+            summary.error.is_some() || summary.warnings > 0 || command == Command::FieldList;
+        if reported.state && (self.failed_write || command != Command::InitDb) {
+            self.until_reset(Tie::UnseenState);
+        }
         if reported.holding_variable || reported.unreadable {
             self.until_reset(Tie::Variable);
         }
     }
 
-    /// A statement was prepared, or could not be.
-    pub fn prepared(&mut self, summary: &Summary) {
+    /// A statement was prepared, or could not be. `None`: it was not read, and stays where it is.
+    pub fn prepared(&mut self, statement: Option<&Statement>, summary: &Summary) {
         self.diagnostics = summary.error.is_some() || summary.warnings > 0;
+        if statement.is_some_and(|statement| statement.hold.sets_user_variable) {
+            // There it is from now on, NULL with a type of its own (measured on 9.7.4).
+            self.until_reset(Tie::UserVariable);
+        }
     }
 
     /// The client was given an answer without warnings that did not come from the connection.
@@ -303,6 +345,7 @@ impl Ties {
             (self.xa, Tie::Xa),
             (!self.cursors.is_empty(), Tie::Cursor),
             (self.diagnostics, Tie::Diagnostics),
+            (self.savepoint, Tie::Savepoint),
         ];
         let found = reasons.into_iter().find(|(met, _)| *met);
         self.until_reset.or(found.map(|(_, why)| why))

@@ -40,6 +40,8 @@ pub struct Client {
     pub offers_file: bool,
     /// Which errors of the next answer it does not get to see.
     pub turns: Turns,
+    /// The statement at hand may end a transaction and begin another.
+    pub renews_transaction: bool,
     /// Bounds every wait of its session.
     pub watch: Rc<Watch>,
     /// When its login must be over.
@@ -71,6 +73,7 @@ impl Client {
             is_mid_packet: false,
             offers_file: false,
             turns: Turns::Never,
+            renews_transaction: false,
             watch,
             deadline: Instant::now(),
         }

@@ -111,12 +111,16 @@ impl Session {
         let reported = Reported::of(&summary, is_holding);
         self.note_reported(reported);
         self.note_commits(&summary);
-        let is_silent = matches!(command, Command::StmtReset | Command::Statistics);
-        if !is_silent || summary.error.is_some() {
-            self.ties.observe_command(&summary, reported);
+        if summary.error.is_some() {
+            self.is_unreported = true;
+        } else if expect == Expect::Simple {
+            self.is_unreported = false;
+        }
+        if command != Command::Statistics || summary.error.is_some() {
+            self.ties.observe_command(command, &summary, reported);
             self.traces.commanded(match (&summary.error, command) {
                 (Some(_), _) => Some(-1),
-                (None, Command::Ping | Command::InitDb) => Some(0),
+                (None, Command::Ping | Command::InitDb | Command::StmtReset) => Some(0),
                 (None, _) => None,
             });
         }
@@ -209,8 +213,8 @@ impl Session {
             return Ok(());
         };
         self.client.offers_file = command == Query && self.client.can_send_files();
+        let id = self.next_statement_id();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
-        let id = self.statement_ids.wrapping_add(1).max(1);
         let ask = Ask {
             expect,
             statement_id: (command == StmtPrepare).then_some(id),
@@ -281,7 +285,7 @@ impl Session {
         (self.prepared_bytes, self.long_data) = (0, 0);
         self.ties = Ties::default();
         self.traces = Traces::new();
-        self.ended_by_eof = false;
+        self.is_unreported = false;
         self.changes += 1;
     }
 

@@ -4,7 +4,10 @@
 use super::Session;
 use super::error::SessionError;
 use super::exchange::all_rows;
+use super::text::{changes_tables, may_change_state};
 use crate::backend::connection::ExchangeError;
+use crate::protocol::command::Command;
+use crate::protocol::relay::Expect;
 use crate::sql::{Kind, Statement};
 
 /// The most rows that a connection is made to find for the sake of FOUND_ROWS() alone.
@@ -13,9 +16,6 @@ pub(super) const FOUND_ROWS_MAX: u64 = 1 << 20;
 /// What the statement before it counted and found.
 const ROWS_BEFORE: &[u8] = b"SELECT ROW_COUNT(),FOUND_ROWS()";
 
-/// Counts no rows, finds none, and changes nothing.
-const NO_ROWS: &[u8] = b"SET @@session.sql_notes=@@session.sql_notes";
-
 impl Session {
     /// Before a statement: if it may ask about what its connection does not know, that is brought there first. A statement that asks
     /// nothing leaves its own traces behind.
@@ -23,19 +23,15 @@ impl Session {
         &mut self,
         statement: &Statement,
     ) -> Result<(), SessionError> {
-        // What runs code that we do not see may ask for rows found earlier; they can be brought while nothing would be wiped out.
-        // What may leave them as they were must find them there.
-        let hold = &statement.hold;
-        let may_ask = self.traces.is_found_elsewhere
-            && (hold.runs_unseen
-                || hold.may_leave_found_rows
-                || statement.opaque.is_some() && statement.effects.any())
-            && (matches!(self.traces.row_count, Some(-1 | 0)) && !self.ties.has_diagnostics()
-                || hold.may_leave_found_rows
-                    && !statement.reads_diagnostics
-                    && !hold.runs_unseen
-                    && statement.opaque.is_none());
-        match may_ask || self.traces.are_missed_by(statement) {
+        if !self.prepared.is_empty() && may_change_state(statement) {
+            self.attach().await?;
+            Box::pin(self.place_all()).await?;
+            if changes_tables(statement) {
+                self.keep_until_executed();
+            }
+        }
+        let has_conditions = self.ties.has_diagnostics();
+        match self.traces.are_missed_by(statement, has_conditions) {
             true => Box::pin(self.restore_diagnostics()).await,
             false => Ok(()),
         }
@@ -45,14 +41,18 @@ impl Session {
     /// query can: a count of changed rows stays elsewhere.
     pub(super) async fn restore_diagnostics(&mut self) -> Result<(), SessionError> {
         self.attach().await?;
-        if !self.traces.is_found_elsewhere {
+        if !self.traces.is_found_elsewhere && !self.traces.is_count_elsewhere {
             return Ok(());
         }
-        let rows = self.traces.found_rows.unwrap_or_default();
-        self.run_quietly(rows_statement(rows).as_bytes()).await?;
-        self.traces.restored();
-        if self.traces.is_count_elsewhere && self.traces.row_count == Some(0) {
-            self.run_quietly(NO_ROWS).await?;
+        let (rows, count) = (self.traces.found_rows, self.traces.row_count);
+        if self.traces.is_found_elsewhere || count == Some(-1) {
+            self.find_rows(rows.unwrap_or_default()).await?;
+        }
+        if self.traces.is_count_elsewhere && count == Some(0) {
+            // It counts no rows, and leaves those that were found (measured on 9.7.4).
+            let asked = self.backend.run(Command::Ping, &[], Expect::Simple);
+            let summary = self.client.wait_for_backend(asked).await??;
+            self.observe_own(&summary);
             self.traces.is_count_elsewhere = false;
         }
         Ok(())
@@ -82,13 +82,16 @@ impl Session {
         Ok(())
     }
 
-    async fn run_quietly(&mut self, sql: &[u8]) -> Result<(), SessionError> {
-        let asked = self.backend.query(sql, |_| Ok(()));
+    /// Runs a query that finds so many rows.
+    async fn find_rows(&mut self, rows: u64) -> Result<(), SessionError> {
+        let sql = rows_statement(rows);
+        let asked = self.backend.query(sql.as_bytes(), |_| Ok(()));
         match self.client.wait_for_backend(asked).await? {
-            Ok(summary) if sql != NO_ROWS => self.observe_own(&summary),
-            Ok(_) | Err(ExchangeError::Refused { .. }) => {}
+            Ok(summary) => self.observe_own(&summary),
+            Err(ExchangeError::Refused { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        self.traces.restored();
         Ok(())
     }
 
@@ -108,7 +111,7 @@ impl Session {
         if !self.traces.is_count_elsewhere || !statement.hold.reads_row_count {
             return Ok(None);
         }
-        match write_out(statement, text, count) {
+        match write_out_first(statement, text, count) {
             Some(written) => Ok(Some(written)),
             None => Err(SessionError::Unattached {
                 code: 1105,
@@ -120,8 +123,29 @@ impl Session {
     }
 }
 
+/// The same of several statements: only the first asks about what was before.
+fn write_out_first(statement: &Statement, text: &[u8], count: i64) -> Option<Vec<u8>> {
+    if statement.kind != Kind::Multi {
+        return write_out(statement.kind == Kind::Select, text, count);
+    }
+    // What hides a semicolon hides where the first one ends.
+    let end = text
+        .iter()
+        .position(|b| matches!(b, b';' | b'\'' | b'"' | b'`' | b'#' | b'/' | b'-'))?;
+    let (first, rest) = text
+        .split_at_checked(end)
+        .filter(|(_, rest)| rest.first() == Some(&b';'))?;
+    let Some(_) = call_of_row_count(first) else {
+        return Some(text.to_vec());
+    };
+    let word = first.trim_ascii_start().get(..6)?;
+    let mut written = write_out(word.eq_ignore_ascii_case(b"select"), first, count)?;
+    written.extend_from_slice(rest);
+    Some(written)
+}
+
 /// `ROW_COUNT()` as a value of the same type (checked against 9.7.4: the same column definition), under the name it would have.
-fn write_out(statement: &Statement, text: &[u8], count: i64) -> Option<Vec<u8>> {
+fn write_out(is_select: bool, text: &[u8], count: i64) -> Option<Vec<u8>> {
     let (start, end) = call_of_row_count(text)?;
     let (before, call, after) = (text.get(..start)?, text.get(start..end)?, text.get(end..)?);
     // Inside a string or a comment it would be no call: behind one, nobody can tell without reading the text.
@@ -133,7 +157,7 @@ fn write_out(statement: &Statement, text: &[u8], count: i64) -> Option<Vec<u8>> 
     }
     let mut written = before.to_vec();
     written.extend_from_slice(format!("CAST({count} AS SIGNED)").as_bytes());
-    if statement.kind == Kind::Select {
+    if is_select {
         let head = before.trim_ascii();
         let open = head.iter().filter(|b| **b == b'(').count();
         let closed = head.iter().filter(|b| **b == b')').count();
@@ -197,7 +221,7 @@ mod tests {
         let mut scratch = DigestScratch::new(4096);
         scratch.run(text.as_bytes(), LexMode::default());
         let statement = classify::statement(&scratch, text.as_bytes());
-        let written = write_out(&statement, text.as_bytes(), 5)?;
+        let written = write_out_first(&statement, text.as_bytes(), 5)?;
         String::from_utf8(written).ok()
     }
 
@@ -239,6 +263,15 @@ mod tests {
                 Some("select last_insert_id(), CAST(5 AS SIGNED) AS `row_count()`, 2"),
             ),
             ("select (select 1, row_count())", None),
+            (
+                "select @a, row_count(); select row_count()",
+                Some("select @a, CAST(5 AS SIGNED) AS `row_count()`; select row_count()"),
+            ),
+            (
+                "select 1; select row_count()",
+                Some("select 1; select row_count()"),
+            ),
+            ("select 'a', row_count(); select 1", None),
             ("set @a = row_count(), @b = row_count()", None),
         ] {
             assert_eq!(written(text).as_deref(), wanted, "{text}");

@@ -341,9 +341,9 @@ impl Session {
         true
     }
 
-    /// Without DEPRECATE_EOF the end of rows reports nothing; what changed is told with the next OK.
+    /// What changed is told with the next OK.
     fn reports_are_late(&self) -> bool {
-        self.backend.capabilities & capability::DEPRECATE_EOF == 0 && self.ended_by_eof
+        self.is_unreported
     }
 
     pub(super) async fn ask_reports(&mut self) -> Result<(), SessionError> {
@@ -353,7 +353,7 @@ impl Session {
         match self.client.wait_for_backend(asked).await? {
             Ok(summary) => {
                 self.observe_own(&summary);
-                self.ended_by_eof = false;
+                self.is_unreported = false;
                 self.state.status = summary.status;
             }
             Err(error) => return Err(error.into()),
@@ -409,10 +409,7 @@ async fn look(
     let mut bytes = Vec::new();
     let sql = variables.read_sql(with_rows).as_bytes();
     let keeps = |more: &[u8]| super::exchange::keep(&mut bytes, more, VARIABLES_BYTES_MAX);
-    if connection.query(sql, keeps).await?.warnings > 0 {
-        // Whoever comes next must not find them.
-        connection.query(b"DO 0", |_| Ok(())).await?;
-    }
+    connection.query(sql, keeps).await?;
     let rows = all_rows(&bytes, connection.capabilities);
     let snapshot = rows
         .and_then(|mut rows| rows.pop())

@@ -96,6 +96,7 @@ pub async fn send_login_ok(
 
 /// At a login nothing is reported for our sake.
 const NOTHING: Hidden = Hidden {
+    leaves_mark: false,
     state_changes: false,
     gtids: false,
     is_variable: |_| false,

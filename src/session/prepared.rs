@@ -33,6 +33,9 @@ use history::TypeHistory;
 /// Prepared statements that one session may have open; the server's own limit is for all sessions together.
 const PREPARED_MAX: usize = 65_536;
 
+/// The first id of a session's statements.
+const FIRST_ID: u32 = 1 << 30;
+
 /// Longer texts and type lists are not held, so their executions are only relayed.
 const HELD_BYTES_MAX: usize = 32 * 1024;
 
@@ -72,6 +75,8 @@ pub(super) struct Prepared {
     long_data: bool,
     /// It was sent long data for a parameter that it has not: the server refuses its executions until it is reset.
     is_spoiled: bool,
+    /// Its tables may have changed since it was executed last.
+    is_outdated: bool,
     /// The execution at hand asks for a cursor.
     opens_cursor: bool,
     /// It is a KILL: whom it means shows in its parameter.
@@ -99,6 +104,7 @@ impl Prepared {
             changes: 0,
             long_data: false,
             is_spoiled: false,
+            is_outdated: false,
             opens_cursor: false,
             kill: None,
             hint: None,
@@ -301,13 +307,13 @@ impl Session {
             .then(|| PreparedKill::read(self.body(length), self.lex_mode()))
             .flatten();
         let env_changes = self.state.env_changes;
-        let id = self.statement_ids.wrapping_add(1).max(1);
+        let id = self.next_statement_id();
         let hint = self
             .spread
             .as_ref()
             .and_then(|_| hint(self.body(length), self.lex_mode()));
         let done = match self.spread {
-            None => self.relay_prepare(length, id).await?,
+            None => self.relay_prepare(length, id, Some(&statement)).await?,
             Some(_) => {
                 Box::pin(self.prepare_steered(length, id, &statement, shows_parameters)).await?
             }
@@ -340,11 +346,18 @@ impl Session {
         Ok(())
     }
 
+    /// The id of the next statement for the client: far from those that servers give out, so that one which the client has closed
+    /// is unknown to every server by the same number.
+    pub(super) fn next_statement_id(&self) -> u32 {
+        self.statement_ids.wrapping_add(1).max(FIRST_ID)
+    }
+
     /// Relays a PREPARE. The client learns `id`; the answer is the server's own.
     pub(super) async fn relay_prepare(
         &mut self,
         length: usize,
         id: u32,
+        statement: Option<&Statement>,
     ) -> Result<Option<PrepareOk>, SessionError> {
         self.attach().await?;
         self.forward(length).await?;
@@ -356,10 +369,11 @@ impl Session {
         self.client.turns = self.turns();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(client, backend, machine, ask, &mut timing, None).await?;
-        self.ties.prepared(&summary);
-        if self.ties.has_diagnostics() {
-            // Now the connection has something to be asked for.
-            self.traces.commanded(summary.error.as_ref().map(|_| -1));
+        self.ties.prepared(statement, &summary);
+        if summary.error.is_some() {
+            // Else it counts nothing, and leaves the count before it (measured on 9.7.4).
+            self.traces.commanded(Some(-1));
+            self.is_unreported = true;
         }
         Ok(summary.prepared)
     }
@@ -524,10 +538,6 @@ impl Session {
         mut fill: Option<Box<Fill<Binlog>>>,
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
-        match statement {
-            Some(statement) => self.restore_diagnostics_before(statement).await?,
-            None => self.restore_diagnostics().await?,
-        }
         let Some(id) = self.statement_id() else {
             return Err(SessionError::Internal("an execution without a statement"));
         };
@@ -535,6 +545,10 @@ impl Session {
             Box::pin(self.place_all()).await?;
         }
         let server_id = self.place_statement(id, false).await?;
+        match statement {
+            Some(statement) => self.restore_diagnostics_before(statement).await?,
+            None => self.restore_diagnostics().await?,
+        }
         let retracks = self
             .show_trackers(statement.map(|statement| &**statement))
             .await?;
@@ -546,6 +560,8 @@ impl Session {
             }
         }
         timing.sent = Instant::now();
+        self.client.renews_transaction =
+            statement.is_some_and(|statement| self.renews_transaction(statement));
         // The bit for a cursor also comes with rows of a procedure that used one inside: it counts where one was asked for.
         let asks_cursor = self.prepared.get(&id).is_none_or(|it| it.opens_cursor);
         let expect = if asks_cursor {
@@ -570,6 +586,7 @@ impl Session {
             bytes_in: (HEADER_BYTES + length) as u64,
         };
         self.note_cursor(id, summary.has_cursor);
+        self.note_executed(id, &summary);
         let backend_us = self.answered(&request, summary, fill, timing);
         self.track_again(retracks).await?;
         if statement.is_some_and(|s| matches!(s.kind, Kind::Set | Kind::Use)) {

@@ -94,9 +94,10 @@ impl From<Expect> for Ask {
 }
 
 /// Session state that is reported for our sake alone.
-fn hidden(backend: &ServerConnection) -> Hidden {
+fn hidden(backend: &ServerConnection, renews: bool) -> Hidden {
     Hidden {
         state_changes: true,
+        leaves_mark: renews,
         gtids: backend.reports_gtids,
         is_variable: is_holding,
     }
@@ -199,6 +200,7 @@ pub async fn relay_answer(
     }
     let offers_file = std::mem::take(&mut client.offers_file);
     let turns = std::mem::take(&mut client.turns);
+    let renews = std::mem::take(&mut client.renews_transaction);
     let (mut prepared_id, mut is_short) = (None, false);
     loop {
         // Where an error of ours would stand in what the client has by now.
@@ -236,7 +238,7 @@ pub async fn relay_answer(
         }
         is_short =
             fed.event.is_none() && fed.ok_bytes == 0 && fed.consumed < backend.input.peek().len();
-        pass_on(client, backend, &fed, fill.as_deref_mut()).await?;
+        pass_on(client, backend, &fed, renews, fill.as_deref_mut()).await?;
         match fed.event {
             None => timing.drain += arrived.elapsed(),
             Some(Event::Done(mut summary)) => {
@@ -282,6 +284,7 @@ async fn pass_on(
     client: &mut Client,
     backend: &mut ServerConnection,
     fed: &Fed,
+    renews: bool,
     fill: Option<&mut Fill<Binlog>>,
 ) -> Result<(), SessionError> {
     let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
@@ -289,7 +292,7 @@ async fn pass_on(
         0 => None,
         length => {
             let (from, to) = (backend.capabilities, client.capabilities);
-            let edited = edit_ok(bytes, length, from, to, &hidden(backend));
+            let edited = edit_ok(bytes, length, from, to, &hidden(backend, renews));
             Some(edited.map_err(SessionError::BackendProtocol)?)
         }
     };

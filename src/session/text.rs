@@ -15,7 +15,7 @@ use crate::cache::Fill;
 use crate::protocol::command::{QueryBody, put_query};
 use crate::protocol::packet::{HEADER_BYTES, write_packet};
 use crate::protocol::relay::{Expect, Summary};
-use crate::protocol::status;
+use crate::protocol::{capability, status};
 use crate::router::plain;
 use crate::router::reason::Reason;
 use crate::router::ties::{Reported, Tie};
@@ -188,14 +188,12 @@ impl Session {
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
         self.attach().await?;
-        if !self.prepared.is_empty() && may_change_state(statement) {
-            Box::pin(self.place_all()).await?;
-        }
         let retracks = self.show_trackers(Some(statement)).await?;
         self.forward_statement(length, statement).await?;
         timing.sent = Instant::now();
         self.client.offers_file = self.may_load(statement);
         self.client.turns = self.turns();
+        self.client.renews_transaction = self.renews_transaction(statement);
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
         let summary = relay_answer(
             client,
@@ -271,7 +269,8 @@ impl Session {
         if summary.last_insert_id != 0 || sets_insert_id {
             self.backend.last_insert_id = None;
         }
-        self.ended_by_eof = summary.result_sets > 0;
+        let ends_by_eof = self.backend.capabilities & capability::DEPRECATE_EOF == 0;
+        self.is_unreported = summary.error.is_some() || ends_by_eof && summary.result_sets > 0;
     }
 
     /// Sends the statement at the front of the client's buffer to the backend: as it stands, but for a count that only we know.
@@ -301,6 +300,13 @@ impl Session {
         let mut packet = Vec::with_capacity(body.len() + HEADER_BYTES);
         write_packet(&mut packet, &mut 0, &body);
         send_to_backend(&self.client.watch, &mut self.backend, &packet).await
+    }
+
+    /// Whether a statement may end a transaction and begin another.
+    pub(super) fn renews_transaction(&self, statement: &Statement) -> bool {
+        self.state.in_transaction()
+            && matches!(statement.kind, Kind::Begin | Kind::Commit | Kind::Rollback)
+            && !statement.digest_text.contains(" TO ")
     }
 
     /// Whether the server may ask this client for a file now: the client can, and its statement may be one that loads it.
@@ -360,7 +366,15 @@ impl Session {
 /// Whether a statement may change what others are prepared in.
 pub(super) fn may_change_state(statement: &Statement) -> bool {
     let effects = &statement.effects;
-    effects.env || effects.may_change_schema || statement.opaque.is_some()
+    effects.env
+        || effects.may_change_schema
+        || statement.opaque.is_some()
+        || changes_tables(statement)
+}
+
+/// Whether it may change tables that others were prepared for.
+pub(super) fn changes_tables(statement: &Statement) -> bool {
+    statement.kind == Kind::Ddl || statement.kind == Kind::Multi
 }
 
 fn note_app(observer: &mut Observer, worker: &Worker, query: &QueryBody<'_>) {

@@ -36,6 +36,8 @@ pub struct Hold {
     pub runs_unseen: bool,
     /// Asks ROW_COUNT().
     pub reads_row_count: bool,
+    /// Asks for warnings or errors of the statement before.
+    pub reads_conditions: bool,
     /// Asks FOUND_ROWS().
     pub reads_found_rows: bool,
     /// A query after which FOUND_ROWS() is not simply the number of rows that were sent: LIMIT, SQL_CALC_FOUND_ROWS.
@@ -85,6 +87,10 @@ impl Hold {
             prepares: kind == Kind::Prepare || unread && has("PREPARE"),
             runs_unseen: runs_unseen(kind, effects, statement.opaque.is_some()),
             reads_row_count: has("ROW_COUNT"),
+            reads_conditions: has("WARNING")
+                || has("ERROR")
+                || has("DIAGNOSTICS")
+                || kind == Kind::Execute,
             reads_found_rows: has("FOUND_ROWS"),
             limits_rows: kind == Kind::Select
                 && (has("LIMIT") || has("SQL_CALC_FOUND_ROWS") || has("INTO")),

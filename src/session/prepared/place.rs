@@ -5,7 +5,7 @@ use super::Prepared;
 use crate::backend::connection::{ExchangeError, Known};
 use crate::protocol::command::Command;
 use crate::protocol::packet::HEADER_BYTES;
-use crate::protocol::relay::Expect;
+use crate::protocol::relay::{Expect, Summary};
 use crate::router::ties::Tie;
 use crate::session::Session;
 use crate::session::error::SessionError;
@@ -62,12 +62,19 @@ impl Session {
                 .run(Command::StmtPrepare, &text, Expect::Prepare),
         );
         let done = match self.client.wait_for_backend(asked).await? {
-            Ok(summary) => summary.prepared,
+            Ok(summary) => {
+                if summary.warnings > 0 {
+                    self.clear_conditions().await?;
+                }
+                summary.prepared
+            }
             Err(ExchangeError::Refused {
                 code,
                 sqlstate,
                 message,
             }) => {
+                self.traces.miscounted();
+                self.clear_conditions().await?;
                 return Err(SessionError::Unattached {
                     code,
                     sqlstate,
@@ -84,6 +91,12 @@ impl Session {
         Ok(done.statement_id)
     }
 
+    /// A PREPARE of ours leaves no warnings behind.
+    async fn clear_conditions(&mut self) -> Result<(), SessionError> {
+        let cleared = Box::pin(self.backend.clear_conditions());
+        Ok(self.client.wait_for_backend(cleared).await??)
+    }
+
     /// Before a statement that may change the state that statements are prepared in: those of the session that are not prepared on
     /// this connection are, while the state is still theirs, and stay.
     pub(in crate::session) async fn place_all(&mut self) -> Result<(), SessionError> {
@@ -97,6 +110,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Before a statement that may change tables: at the next execution of each of the session's statements the server prepares it
+    /// again, and says so (9.7.4: in the status, and by warnings that are missing). Prepared anew elsewhere it would not.
+    pub(in crate::session) fn keep_until_executed(&mut self) {
+        let mut all = self.prepared.values_mut();
+        all.by_ref()
+            .for_each(|prepared| prepared.is_outdated = true);
     }
 
     /// Remembers a statement that the client has prepared.
@@ -158,7 +179,8 @@ impl Session {
                 _ => return false,
             }
             // On a reader it was executed before its values got another type, and never since.
-            if prepared.history.is_mixed() && !is_on_reader || prepared.is_spoiled {
+            let is_bound = prepared.is_spoiled || prepared.is_outdated;
+            if prepared.history.is_mixed() && !is_on_reader || is_bound {
                 return false;
             }
             // Its values may have got types since it was named.
@@ -213,6 +235,9 @@ impl Session {
         let Some(id) = known else {
             return self.refuse_unknown_prepared(command, length).await;
         };
+        if command == Command::StmtReset && self.ties.has_diagnostics() && !self.is_here(id) {
+            return self.answer_reset(id, length).await;
+        }
         let placed = match self.note_long_data(id, command).await {
             Ok(()) => self.place_statement(id, false).await,
             Err(error) => Err(error),
@@ -235,6 +260,30 @@ impl Session {
             self.ties.cursor_closed(id);
         }
         Ok(())
+    }
+
+    /// Whether a statement is prepared on the session's connection.
+    fn is_here(&self, id: u32) -> bool {
+        let on = self
+            .prepared
+            .get(&id)
+            .map_or((0, 0), |prepared| prepared.on);
+        on.0 == self.backend.serial && self.backend.statements.holds(on.1)
+    }
+
+    /// COM_STMT_RESET of a statement that is on another connection: it has nothing to be reset, and to prepare it here would take
+    /// away the warnings that the client may ask for.
+    async fn answer_reset(&mut self, id: u32, length: usize) -> Result<(), SessionError> {
+        self.note_long_data(id, Command::StmtReset).await?;
+        self.client.input.consume(HEADER_BYTES + length);
+        let asked = self.backend.run(Command::Ping, &[], Expect::Simple);
+        let summary = self.client.wait_for_backend(asked).await??;
+        self.observe_own(&summary);
+        self.is_unreported = false;
+        self.state.status = summary.status;
+        self.traces.commanded(Some(0));
+        let told = self.client.send_ok(summary.status).await;
+        told.map_err(SessionError::ClientIo)
     }
 
     /// Long data waits at the server for the statement, or no more. A statement that takes some is nobody else's meanwhile.
@@ -273,6 +322,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// An execution has told what it tells once only.
+    pub(in crate::session) fn note_executed(&mut self, id: u32, summary: &Summary) {
+        let outdated = self.prepared.get_mut(&id).filter(|it| it.is_outdated);
+        if let Some(prepared) = outdated.filter(|_| summary.error.is_none()) {
+            (prepared.is_outdated, self.unplaceable) = (false, None);
+        }
     }
 
     /// A cursor is open for the statement, or the execution has closed the one that was.
@@ -319,7 +376,7 @@ impl Session {
         if !(hold.names_trackers || hold.shows_trackers) || !self.backend.reports {
             return Ok(false);
         }
-        if self.ties.has_diagnostics() || self.ended_by_eof {
+        if self.ties.has_diagnostics() || self.is_unreported {
             // What changed so far is told with the next OK, and that must not be the one to a SET of ours.
             Box::pin(self.ask_reports()).await?;
         }

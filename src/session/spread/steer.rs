@@ -90,7 +90,7 @@ impl Session {
         let mut course = self.course(statement, asked, needs_writer);
         loop {
             self.set_out(&mut course, statement).await?;
-            match self.relay_prepare(length, id).await {
+            match self.relay_prepare(length, id, Some(statement)).await {
                 Err(error) => {
                     self.turned(&mut course, error, &mut Timing::start())
                         .await?

@@ -2,7 +2,8 @@
 //! Every wait has a deadline; whatever goes wrong is part of the answer and never a panic, since both sides must go wrong alike.
 //!
 //! What of a packet is masked, because two sessions at the same server differ there too:
-//! - the number of a prepared statement, in the answer to COM_STMT_PREPARE and in the texts of errors 1243 and 1421;
+//! - the number of a prepared statement, in the answer to COM_STMT_PREPARE and in the texts of errors 1243 and 1421, also in rows
+//!   (SHOW WARNINGS, GET DIAGNOSTICS);
 //! - the GTID in the session state of an OK packet (`session_track_gtids`): each transaction has its own;
 //! - the variable `statement_id` there (`session_track_system_variables = '*'`): it counts the statements of the whole server;
 //! - digits in the answer to COM_STATISTICS: they count everybody's work;
@@ -37,6 +38,9 @@ const TRACK_GTIDS: u8 = 3;
 const STATEMENT_ID: &[u8] = b"\x0cstatement_id";
 /// Errors that tell the number of a prepared statement: it is unknown, it has no open cursor.
 const WITH_STATEMENT_NUMBER: &[u64] = &[1243, 1421];
+
+/// Their texts up to it.
+const UNKNOWN_STATEMENT: &[&[u8]] = &[b"Unknown prepared statement handler (", b"The statement ("];
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,6 +382,8 @@ impl Client {
             let (sequence, payload) = self.read()?;
             let is_last = matches!(payload.first(), Some(0xFE | 0xFF));
             if !is_last {
+                let mut payload = payload;
+                mask_row(&mut payload);
                 answer.packets.push((sequence, payload));
                 continue;
             }
@@ -478,6 +484,22 @@ fn mask_state(payload: &[u8]) -> Option<Vec<u8>> {
     whole.extend((masked.len() as u32).to_le_bytes());
     whole.extend(masked);
     Some(whole)
+}
+
+/// The same in a row: without the number, and without the length of its text.
+fn mask_row(payload: &mut Vec<u8>) {
+    for text in UNKNOWN_STATEMENT {
+        let Some(at) = payload.windows(text.len()).position(|part| part == *text) else {
+            continue;
+        };
+        let number = at + text.len();
+        let digits = payload[number..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit());
+        let digits = digits.count();
+        payload.drain(number..number + digits);
+        payload[at.saturating_sub(1)] = b'#';
+    }
 }
 
 /// "Unknown prepared statement handler (7) given to ..", "The statement (7) has no open cursor.": without the number.
