@@ -23,8 +23,9 @@ check: tools ## the quick part of the tests: format, lints, unit tests and house
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --test tidy --test licences
 
-soak: tools ## the long floods (10 to 15 minutes): a million texts, a full cache, connects without end, garbage of new seeds
+soak: tools ## the long floods (10 to 15 minutes): a million texts, a full cache, connects without end, ten million mangled packets, garbage of new seeds
 	tests/tools/mysql-tree --mock >/dev/null
+	cargo test --locked --lib -- --ignored --nocapture soak_
 	cargo test --release --locked --test e2e -- --ignored --nocapture --test-threads=1 --skip generated_sessions soak_
 
 sessions: tools ## 50,000 random session programs of a new seed, at the server and through a small pool (most of an hour)

@@ -1,5 +1,7 @@
 //! Arbitrary and mangled bytes into every parser: nothing may panic, and what one reader accepts an independent one reads alike.
 
+mod mangled;
+
 use crate::protocol::auth::{ClientAuth, Known, Nonce, RsaKey, Secret, ServerAuth, ServerStep};
 use crate::protocol::command::{Execute, QueryBody, put_query_with_attributes};
 use crate::protocol::handshake::*;
