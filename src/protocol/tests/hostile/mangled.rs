@@ -158,6 +158,7 @@ fn relay(wire: &[u8], caps: u32, dice: &mut StdRng) {
     let hidden = Hidden {
         state_changes: true,
         gtids: true,
+        leaves_mark: dice.random(),
         is_variable: |name| name == b"autocommit",
     };
     let (mut start, mut end) = (0, 0);
