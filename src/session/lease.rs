@@ -152,6 +152,9 @@ impl Session {
                 Grant::Slot(slot) => {
                     let opened = self.open_another(&worker.rooms, &node, &away);
                     let mut opened = match opened.await {
+                        Err(SessionError::Connect(ConnectError::NeedPassword)) => {
+                            return Err(self.lacks_password(goal));
+                        }
                         Err(SessionError::Connect(error)) if hold.may_wait(goal, &error) => {
                             drop(slot);
                             hold.failed(&self.client, &node, error).await?;
@@ -213,6 +216,11 @@ impl Session {
         let Some(secret) = self.person.secret.clone() else {
             return Err(SessionError::Internal("a login that cannot be repeated"));
         };
+        let mut users = rooms.config.users.iter();
+        let listed = users.find(|user| user.name.as_bytes() == self.person.user);
+        let secret = listed.map_or(secret, |user| {
+            Secret::of_password(user.password.reveal().as_bytes())
+        });
         let grants = rooms.grant_epoch();
         let login = Login {
             user: &self.person.user,

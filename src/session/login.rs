@@ -12,6 +12,7 @@
 
 pub(super) mod attributes;
 mod handed;
+mod warm;
 
 use super::client::Client;
 use super::error::SessionError;
@@ -504,6 +505,7 @@ async fn check(
         rooms
             .verifiers
             .learn(claim.user, Verifier::of_password(password), epoch, began);
+        warm::others(client, worker, claim, password, backend.node).await;
     }
     Ok((backend, None))
 }

@@ -40,6 +40,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A KILL under way is waited for so often, for 5 ms each.
 const KILL_WAITS_MAX: usize = 200;
 
+/// The reason of a read that the writer answers because the reader does not have the session's writes in time.
+const OWN_WRITES_MISSING: &str = "own_writes_missing";
+
 /// Where the next statement must run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wants {
@@ -73,8 +76,8 @@ pub(super) struct Spread {
     own: Own,
     /// The reader that is known to have it.
     seen_on: Option<NodeId>,
-    /// A reader did not have it in time: until then the writer is asked at once.
-    behind_until: Ticks,
+    /// A reader could not be used: until then the writer is asked at once, and why.
+    not_before: (Ticks, &'static str),
     /// Rows of the last answer.
     rows: u64,
 }
@@ -111,7 +114,7 @@ impl Spread {
                 turns: Turns::Never,
                 own: Own::None,
                 seen_on: None,
-                behind_until: 0,
+                not_before: (0, ""),
                 rows: 0,
             })
         })
@@ -145,7 +148,10 @@ impl Spread {
             true => Own::Last(text.into()),
             false => Own::Unknown,
         };
-        (self.seen_on, self.behind_until) = (None, 0);
+        self.seen_on = None;
+        if self.not_before.1 == OWN_WRITES_MISSING {
+            self.not_before.0 = 0;
+        }
     }
 }
 
@@ -296,6 +302,17 @@ impl Session {
                 }
             }
             left => left,
+        }
+    }
+
+    /// A server wants the password itself, which is not kept: it has not seen it since it started. The next login will be asked for
+    /// it. Without a writer the session cannot go on.
+    pub(super) fn lacks_password(&self, goal: &Goal) -> SessionError {
+        self.worker.rooms.verifiers.forget(&self.person.user);
+        let error = ConnectError::NeedPassword;
+        match self.spread.is_some() && !goal.is_reader() {
+            true => SessionError::BackendIo(std::io::Error::other(error)),
+            false => SessionError::unattached(SessionError::Connect(error)),
         }
     }
 

@@ -24,6 +24,7 @@ mod nodes;
 mod other_server;
 mod probe;
 mod readme;
+mod reads;
 mod sessions;
 mod sharing;
 mod strict;

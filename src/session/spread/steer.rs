@@ -4,7 +4,7 @@
 use super::super::exchange::all_rows;
 use super::super::prepared::Prepared;
 use super::super::relay::{Timing, Turns};
-use super::{Goal, Hold, Own, Wants, several_writers};
+use super::{Goal, Hold, OWN_WRITES_MISSING, Own, Wants, several_writers};
 use crate::backend::connection::ExchangeError;
 use crate::backend::nodes::{Node, NodeId, Writer};
 use crate::binlog::Binlog;
@@ -33,6 +33,9 @@ const DRAWS_MAX: u64 = 16;
 
 /// After a reader did not have the session's writes in time, for so many ticks the writer is asked at once.
 const BEHIND_TICKS: u64 = 1;
+
+/// After a reader could not be used at all, for so many.
+const UNAVAILABLE_TICKS: u64 = 8;
 
 /// The way of one statement.
 pub(in crate::session) struct Course {
@@ -316,8 +319,8 @@ impl Session {
         if by_session && spread.own == Own::Unknown {
             return Ok(Err("own_writes_unknown"));
         }
-        if by_session && now < spread.behind_until {
-            return Ok(Err("own_writes_missing"));
+        if now < spread.not_before.0 {
+            return Ok(Err(spread.not_before.1));
         }
         spread.wants = Wants::Reader(node.id);
         if let Err(error) = self.attach().await {
@@ -329,6 +332,9 @@ impl Session {
             if !matches!(error, SessionError::Pool(_)) {
                 let nodes = &self.worker.rooms.nodes;
                 nodes.report_failure(node.id, &error.to_string());
+            }
+            if let Some(spread) = &mut self.spread {
+                spread.not_before = (now + UNAVAILABLE_TICKS, "reader_unavailable");
             }
             return Ok(Err("reader_unavailable"));
         }
@@ -384,12 +390,12 @@ impl Session {
         if let Some(spread) = &mut self.spread {
             match is_there {
                 true => spread.seen_on = Some(node.id),
-                false => spread.behind_until = now + BEHIND_TICKS,
+                false => spread.not_before = (now + BEHIND_TICKS, OWN_WRITES_MISSING),
             }
         }
         match is_there {
             true => Ok(Ok(())),
-            false => Ok(Err("own_writes_missing")),
+            false => Ok(Err(OWN_WRITES_MISSING)),
         }
     }
 
