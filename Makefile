@@ -32,7 +32,7 @@ sessions: tools ## 50,000 random session programs of a new seed, at the server a
 	tests/tools/mysql-tree --mock >/dev/null
 	cargo test --locked --test e2e -- --ignored --nocapture --test-threads=1 generated_sessions::soak_
 
-bench: tools ## CPU time per query against a bare forwarder, the server alone and HAProxy; writes target/bench/summary.json
+bench: tools ## CPU time per query against a bare forwarder, the server alone, HAProxy and MySQL Router; crowds of up to 512 clients; writes target/bench/summary.json
 	cargo build --release --locked --bin tidegate --example bench
 	target/release/examples/bench
 

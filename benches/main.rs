@@ -1,24 +1,23 @@
 //! What the proxy costs: the same point selects, text and prepared, at the server itself, through a bare forwarder, through
-//! Tidegate with all its statistics on, and through HAProxy where the machine has it; several rounds in turn. The measure is the
-//! proxy's own CPU time per query from the kernel's accounts. Only ratios within one run mean anything.
+//! Tidegate with all its statistics on, and through HAProxy and MySQL Router (plain, and with connection sharing) where they can be
+//! had; several rounds in turn. Then crowds: 1 to 512 clients, reads and transactions, Tidegate with 32 backend connections. The
+//! measure is the proxy's own CPU time per query from the kernel's accounts. Only ratios within one run mean anything.
 //!
 //! `bench` measures, writes target/bench/summary.json, and ends with 1 when Tidegate needs more than 1.5 times the forwarder.
-//! `bench forward LISTEN BACKEND` is the forwarder. BENCH_SECONDS (5) and BENCH_ROUNDS (3) change the length;
-//! TIDEGATE_FLOOR names another forwarder program that takes the same two ports.
+//! `bench forward LISTEN BACKEND` is the forwarder. BENCH_SECONDS (5) and BENCH_ROUNDS (3) change the length, BENCH_CROWD_SECONDS (3)
+//! that of each crowd (0: none); TIDEGATE_FLOOR names another forwarder program that takes the same two ports.
 
+mod crowd;
 mod forward;
 mod load;
+mod peers;
 #[path = "../tests/support/lib.rs"]
 mod support;
-
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use load::{Kind, Sample};
-use support::process::{self, Process};
-use support::{MySql, Tidegate};
+use support::{MySql, Tidegate, process};
 
 /// Tidegate's CPU time per query, as a multiple of the forwarder's, that must not be passed.
 const RATIO_MAX: f64 = 1.5;
@@ -59,11 +58,12 @@ fn number(name: &str, default: u32) -> u32 {
 fn measure() -> bool {
     let (seconds, rounds) = (number("BENCH_SECONDS", 5), number("BENCH_ROUNDS", 3));
     println!("bench: starting MySQL and loading {} rows", load::ROWS);
-    let mysql = MySql::start(&["--innodb-buffer-pool-size=512M"]);
+    let mysql = MySql::start(&["--innodb-buffer-pool-size=512M", "--max-connections=2000"]);
     mysql.run(&load::setup());
     let gate = Tidegate::of(&mysql).start();
-    let floor = start_forwarder(&mysql);
-    let haproxy = start_haproxy(&mysql);
+    let floor = peers::start_forwarder(&mysql);
+    let haproxy = peers::start_haproxy(&mysql);
+    let router = peers::start_router(&mysql);
     let mut targets = vec![
         Target {
             name: "direct",
@@ -88,6 +88,13 @@ fn measure() -> bool {
             id: Some(process.id()),
         });
     }
+    for router in router.iter().flatten() {
+        targets.push(Target {
+            name: router.name,
+            port: router.port,
+            id: Some(router.process.id()),
+        });
+    }
     let mut results = Vec::new();
     for kind in [Kind::Prepared, Kind::Text] {
         let mut samples: Vec<Vec<Sample>> = targets.iter().map(|_| Vec::new()).collect();
@@ -104,58 +111,12 @@ fn measure() -> bool {
         results.push((kind, samples));
     }
     gate.stop();
-    report(&targets, &results)
-}
-
-fn start_forwarder(mysql: &MySql) -> (u16, Process) {
-    let program = std::env::var_os("TIDEGATE_FLOOR").map(PathBuf::from);
-    let port = process::free_port();
-    let mut command = match program {
-        Some(program) => Command::new(program),
-        None => {
-            let mut own = Command::new(std::env::current_exe().expect("a program knows its path"));
-            own.arg("forward");
-            own
-        }
-    };
-    command.arg(port.to_string()).arg(mysql.port.to_string());
-    let child = Process::spawn(
-        "forwarder",
-        command,
-        &process::run_folder().join("forwarder.log"),
-    );
-    child
-        .wait_ready(|| process::greets(port))
-        .unwrap_or_else(|status| panic!("the forwarder ended: {status}"));
-    (port, child)
-}
-
-/// HAProxy as a plain TCP proxy, when it is on PATH.
-fn start_haproxy(mysql: &MySql) -> Option<(u16, Process)> {
-    let port = process::free_port();
-    let config = process::run_folder().join("haproxy.cfg");
-    let text = format!(
-        "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
-         listen mysql\n  bind 127.0.0.1:{port}\n  server one 127.0.0.1:{}\n",
-        mysql.port
-    );
-    std::fs::write(&config, text).expect("the configuration can be written");
-    Command::new("haproxy").arg("-v").output().ok()?;
-    let mut command = Command::new("haproxy");
-    command.args(["-db", "-f"]).arg(&config);
-    let child = Process::spawn(
-        "haproxy",
-        command,
-        &process::run_folder().join("haproxy.log"),
-    );
-    child
-        .wait_ready(|| process::greets(port))
-        .unwrap_or_else(|status| panic!("haproxy ended: {status}"));
-    Some((port, child))
+    let crowds = crowd::measure(&mysql, &targets, number("BENCH_CROWD_SECONDS", 3));
+    report(&targets, &results, crowds)
 }
 
 /// Prints and writes the medians; true when the ratio goal is met in every kind.
-fn report(targets: &[Target], results: &[(Kind, Vec<Vec<Sample>>)]) -> bool {
+fn report(targets: &[Target], results: &[(Kind, Vec<Vec<Sample>>)], crowds: Value) -> bool {
     let mut met = true;
     let mut kinds = serde_json::Map::new();
     for (kind, samples) in results {
@@ -165,7 +126,7 @@ fn report(targets: &[Target], results: &[(Kind, Vec<Vec<Sample>>)]) -> bool {
             samples[0].len()
         );
         println!(
-            "  {:<10}{:>10}{:>14}{:>18}{:>14}{:>10}{:>10}",
+            "  {:<14}{:>10}{:>14}{:>18}{:>14}{:>10}{:>10}",
             "", "qps", "of direct", "CPU us/query", "of the floor", "p50 us", "p99 us"
         );
         let mut rows = serde_json::Map::new();
@@ -188,7 +149,7 @@ fn report(targets: &[Target], results: &[(Kind, Vec<Vec<Sample>>)]) -> bool {
                 median(own.iter().map(|sample| sample.p99_us)),
             );
             println!(
-                "  {:<10}{qps:>10.0}{of_direct:>14.2}{:>18}{:>14}{p50:>10.0}{p99:>10.0}",
+                "  {:<14}{qps:>10.0}{of_direct:>14.2}{:>18}{:>14}{p50:>10.0}{p99:>10.0}",
                 target.name,
                 shown(cpu, 1),
                 shown(of_floor, 2)
@@ -210,7 +171,7 @@ fn report(targets: &[Target], results: &[(Kind, Vec<Vec<Sample>>)]) -> bool {
     let folder = process::project().join("target/bench");
     std::fs::create_dir_all(&folder).expect("target/bench can be made");
     let file = folder.join("summary.json");
-    let summary = json!({"ratio_max": RATIO_MAX, "met": met, "clients": load::CLIENTS, "point_select": kinds});
+    let summary = json!({"ratio_max": RATIO_MAX, "met": met, "clients": load::CLIENTS, "point_select": kinds, "crowds": crowds});
     let text = serde_json::to_string_pretty(&summary).expect("plain JSON");
     std::fs::write(&file, text + "\n").expect("the summary can be written");
     println!("\nThe same as JSON: {}", file.display());
