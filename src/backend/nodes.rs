@@ -59,6 +59,8 @@ pub enum Why {
     Unreachable,
     /// A connection, but no login.
     LoginRefused,
+    /// It has as many connections as it takes.
+    Full,
     /// It does not answer in time.
     Late,
     /// It answers with errors.
@@ -88,6 +90,7 @@ impl Why {
             Self::NotProbed => "node_not_probed",
             Self::Unreachable => "node_unreachable",
             Self::LoginRefused => "node_login_refused",
+            Self::Full => "node_full",
             Self::Late => "node_late",
             Self::Errors => "node_errors",
             Self::Offline => "node_offline",

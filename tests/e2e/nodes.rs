@@ -1,10 +1,12 @@
 //! A cluster of real servers behind the proxy: who is what, who is out and why, and what follows the writer when it changes.
 
 mod fresh;
+mod mariadb;
 
 use std::time::{Duration, Instant};
 
 use crate::support::process::http_get;
+use crate::support::topology::Wire;
 use crate::support::{MySql, Tidegate, Topology};
 
 /// Longest wait for something to be seen.
@@ -26,7 +28,7 @@ async fn nodes(gate: &Tidegate) -> Vec<String> {
 }
 
 /// Waits until the nodes are these.
-async fn until(gate: &Tidegate, expected: [&str; 3]) {
+async fn until<const N: usize>(gate: &Tidegate, expected: [&str; N]) {
     let begin = Instant::now();
     loop {
         let found = nodes(gate).await;
@@ -97,6 +99,39 @@ async fn roles_lag_and_loss_are_seen() {
             "no {line} in\n{page}"
         );
     }
+    gate.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_does_not_know_that_it_is_behind_is_out() {
+    let topology = Topology::start();
+    let wire = Wire::to(topology.servers[0].port);
+    topology.follow_port(2, wire.port);
+    topology.wait_copied(0);
+    let gate = topology
+        .tidegate()
+        .set("cluster.lag_ms_max", "1000")
+        .start();
+    let well = [
+        "backend writer up - -",
+        "second reader up - reads",
+        "third reader up - reads",
+    ];
+    until(&gate, well).await;
+    // Its source is silent: for four seconds it takes itself for up to date.
+    wire.hold(true);
+    topology.servers[0].run("CREATE DATABASE unheard");
+    let behind = [
+        "backend writer up - -",
+        "second reader up - reads",
+        "third reader up node_lagging -",
+    ];
+    until(&gate, behind).await;
+    let told = topology.servers[2]
+        .run("SELECT SERVICE_STATE FROM performance_schema.replication_connection_status");
+    assert_eq!(told.trim(), "ON");
+    wire.hold(false);
+    until(&gate, well).await;
     gate.stop();
 }
 

@@ -1,6 +1,11 @@
 //! Several MySQL servers that copy from one: started together, with GTIDs, and turned by hand as an operator would. Root does all
 //! of it; readers have `super_read_only` on, which survives their restart.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::mysql::MySql;
@@ -135,11 +140,67 @@ impl Topology {
         );
     }
 
+    /// Makes a reader copy from what is at this port.
+    pub fn follow_port(&self, at: usize, port: u16) {
+        follow_at(&self.servers[at], port);
+    }
+
     /// Makes a server copy from another and take no writes.
     pub fn follow(&self, at: usize, source: usize) {
         self.servers[at].run("SET PERSIST super_read_only=ON");
         follow(&self.servers[at], &self.servers[source]);
     }
+}
+
+/// A way from a reader to its source that can be made to carry nothing, with all its connections open.
+pub struct Wire {
+    /// Where it begins.
+    pub port: u16,
+    is_held: Arc<AtomicBool>,
+}
+
+impl Wire {
+    /// To this port. Ends with the test's process.
+    pub fn to(target: u16) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let is_held = Arc::new(AtomicBool::new(false));
+        let held = is_held.clone();
+        std::thread::spawn(move || {
+            for reader in listener.incoming().flatten() {
+                if let Ok(source) = TcpStream::connect(("127.0.0.1", target)) {
+                    carry(&reader, &source, &held);
+                    carry(&source, &reader, &held);
+                }
+            }
+        });
+        Wire { port, is_held }
+    }
+
+    /// From now on nothing comes through, or all does again.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.store(is_held, SeqCst);
+    }
+}
+
+fn carry(from: &TcpStream, to: &TcpStream, is_held: &Arc<AtomicBool>) {
+    let copies = [from.try_clone(), to.try_clone()];
+    let ([Ok(mut from), Ok(mut to)], is_held) = (copies, is_held.clone()) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(read) = from.read(&mut bytes) {
+            while is_held.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if read == 0 || to.write_all(&bytes[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    });
 }
 
 fn server(id: u32) -> MySql {
@@ -162,10 +223,14 @@ fn server_with(id: u32, more: &[String]) -> MySql {
 }
 
 fn follow(reader: &MySql, source: &MySql) {
+    follow_at(reader, source.port);
+}
+
+fn follow_at(reader: &MySql, port: u16) {
     reader.run(&format!(
         "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', \
          SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_CONNECT_RETRY=1, SOURCE_HEARTBEAT_PERIOD=1; START REPLICA",
-        source.port
+        port
     ));
 }
 

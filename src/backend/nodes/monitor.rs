@@ -30,6 +30,8 @@ pub type Before = Box<dyn Fn(&Writer) + Send + Sync>;
 struct Monitor {
     nodes: Arc<Nodes>,
     limits: Limits,
+    /// Pause between two looks.
+    probe: Duration,
     before: Before,
     board: Mutex<Board>,
 }
@@ -39,8 +41,6 @@ struct Board {
     seen: Vec<Seen>,
     /// What the writer had, oldest first.
     samples: VecDeque<Sample>,
-    /// When the first sample of this writer was taken.
-    first: Option<Instant>,
     /// The newest sample that each node is known to have had.
     has: Vec<Option<Instant>>,
     /// The last writer.
@@ -60,13 +60,12 @@ impl Nodes {
         let monitor = Arc::new(Monitor {
             limits: Limits {
                 lag_max: Duration::from_millis(cluster.lag_ms_max),
-                probe: Duration::from_millis(cluster.probe_ms),
             },
+            probe: Duration::from_millis(cluster.probe_ms),
             before,
             board: Mutex::new(Board {
                 seen: self.all.iter().map(weight).collect(),
                 samples: VecDeque::new(),
-                first: None,
                 has: vec![None; self.all.len()],
                 writer: None,
             }),
@@ -78,9 +77,34 @@ impl Nodes {
     }
 }
 
+impl Board {
+    fn writer_is(&mut self, one: usize) {
+        if self.writer != Some(one) {
+            self.writer = Some(one);
+            self.samples.clear();
+            self.has.fill(None);
+        }
+    }
+
+    /// Remembers what the writer had. Sets that are too long to be asked for are not compared with.
+    fn sample(&mut self, at: Instant, executed: Option<Arc<str>>, pause: Duration) {
+        let Some(executed) = executed else {
+            return self.samples.clear();
+        };
+        let last = self.samples.back().map(|(last, _)| *last);
+        if last.is_some_and(|last| at.saturating_duration_since(last) < pause) {
+            return;
+        }
+        self.samples.push_back((at, executed));
+        if self.samples.len() > SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+    }
+}
+
 /// Looks at one node until `stop`.
 async fn follow(monitor: Arc<Monitor>, at: usize, node: Arc<Node>, stop: Shutdown) {
-    let limit = monitor.limits.probe.clamp(LOOK_MIN, LOOK_MAX);
+    let limit = monitor.probe.clamp(LOOK_MIN, LOOK_MAX);
     let mut eye = None;
     loop {
         let samples = monitor.samples_for(at);
@@ -100,8 +124,8 @@ async fn follow(monitor: Arc<Monitor>, at: usize, node: Arc<Node>, stop: Shutdow
         }
         let failures = monitor.take_in(at, look);
         let pause = match failures {
-            1..FAILURES_DOWN => AGAIN.min(monitor.limits.probe),
-            _ => monitor.limits.probe,
+            1..FAILURES_DOWN => AGAIN.min(monitor.probe),
+            _ => monitor.probe,
         };
         tokio::select! {
             () = stop.requested() => return,
@@ -126,14 +150,9 @@ impl Monitor {
         let board = &mut *board;
         let mut executed = None;
         let (look, begun, said) = match look {
-            Ok(mut look) => {
+            Ok(look) => {
                 if let Some(has) = board.has.get_mut(at) {
                     *has = (*has).max(look.has);
-                    // A group's members are told of by their own queue; so are copies that have no GTIDs.
-                    look.found.unproven_ms = match (&look.executed, board.first) {
-                        (Some(_), Some(first)) => Some(millis((*has).unwrap_or(first).elapsed())),
-                        _ => None,
-                    };
                 }
                 executed = look.executed;
                 let begun = look.found.begun;
@@ -148,18 +167,10 @@ impl Monitor {
         let failures = seen.failures;
         let decision = roles::decide(&board.seen, self.limits);
         if let Chosen::One(one) = decision.writer {
-            if board.writer != Some(one) {
-                board.writer = Some(one);
-                board.samples.clear();
-                board.first = None;
-                board.has.fill(None);
-            }
-            if let Some(executed) = executed.filter(|_| one == at) {
-                board.first.get_or_insert(begun);
-                board.samples.push_back((begun, executed));
-                if board.samples.len() > SAMPLES_MAX {
-                    board.samples.pop_front();
-                }
+            board.writer_is(one);
+            if one == at && failures == 0 {
+                // Often enough to tell what is too far behind, and over a time that is longer.
+                board.sample(begun, executed, self.probe.max(self.limits.lag_max / 8));
             }
         }
         self.publish(&decision, &board.seen, (at, said));
@@ -237,6 +248,10 @@ fn update(
         now.server_uuid.clone_from(&last.server_uuid);
     }
     if let Some(Some(error)) = heard {
+        if seen.failures == 0 && was.error.as_ref() != Some(error) {
+            // A look that succeeded, without the answer to one of its questions.
+            tracing::warn!(node = %node.name, %error, "this node cannot be asked for all that tells its role and lag");
+        }
         now.error = Some(error.clone());
     }
     let is_other = (was.role, was.health) != (now.role, now.health);
@@ -294,8 +309,4 @@ fn tell_node(node: &Node, now: &NodeState) {
         error = now.health.why().and(now.error.as_deref()),
         "a node has changed"
     );
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

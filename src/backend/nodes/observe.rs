@@ -87,7 +87,7 @@ impl Eye {
             offline: is_on(4),
             channels,
             member: None,
-            unproven_ms: None,
+            lacks_ms: 0,
         };
         let executed = text(rows.first(), 5).map(|set| set.replace('\n', ""));
         let executed = executed.filter(|set| set.len() <= SET_BYTES_MAX);
@@ -96,7 +96,10 @@ impl Eye {
             found.member = self.member(&mut blind).await?;
             if !found.channels.is_empty() || found.member.is_some() {
                 self.applying(&mut found, &mut blind).await?;
-                has = self.has(samples).await?;
+                let lacks;
+                (has, lacks) = self.has(samples).await?;
+                let since = lacks.map(|at| begun.saturating_duration_since(at).as_millis());
+                found.lacks_ms = u64::try_from(since.unwrap_or(0)).unwrap_or(u64::MAX);
             }
         }
         Ok(Look {
@@ -166,13 +169,16 @@ impl Eye {
         Ok(())
     }
 
-    /// The newest sample that is contained in what this node has.
-    async fn has(&mut self, samples: &[Sample]) -> Result<Option<Instant>, ControlError> {
+    /// The newest sample that is contained in what this node has, and the oldest that is not.
+    async fn has(
+        &mut self,
+        samples: &[Sample],
+    ) -> Result<(Option<Instant>, Option<Instant>), ControlError> {
         // Newest first; when there are more than can be asked, evenly from all of them.
         let step = samples.len().div_ceil(SETS_MAX).max(1);
         let asked: Vec<&Sample> = samples.iter().rev().step_by(step).collect();
         if asked.is_empty() {
-            return Ok(None);
+            return Ok((None, None));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | ',' | '_' | ' ');
         let tests: Vec<String> = asked
@@ -186,11 +192,10 @@ impl Eye {
             .conn
             .query(&format!("SELECT {}", tests.join(", ")))
             .await?;
-        let newest = asked
-            .iter()
-            .enumerate()
-            .find(|(at, _)| text(rows.first(), *at).is_some_and(|is| is == "1"));
-        Ok(newest.map(|(_, (at, _))| *at))
+        let is = |at: usize| text(rows.first(), at).is_some_and(|is| is == "1");
+        let first = (0..asked.len()).find(|at| is(*at)).unwrap_or(asked.len());
+        let when = |at: usize| asked.get(at).map(|(when, _)| *when);
+        Ok((when(first), first.checked_sub(1).and_then(when)))
     }
 }
 
@@ -229,6 +234,8 @@ pub async fn look(
 
 fn why(error: &ControlError) -> Why {
     match error {
+        ControlError::Connect(ConnectError::Refused { code: 3032, .. }) => Why::Offline,
+        ControlError::Connect(ConnectError::Refused { code: 1040, .. }) => Why::Full,
         ControlError::Connect(ConnectError::Refused { .. }) => Why::LoginRefused,
         ControlError::Late { .. } => Why::Late,
         ControlError::Server { .. } => Why::Errors,

@@ -72,8 +72,8 @@ pub struct Observation {
     pub channels: Vec<Channel>,
     /// Its place in a group, if it is in one.
     pub member: Option<Member>,
-    /// Since when it is not known to have had what the writer had.
-    pub unproven_ms: Option<u64>,
+    /// It lacks something that the writer had so long ago; 0: nothing that is known.
+    pub lacks_ms: u64,
 }
 
 /// All that was seen of a node.
@@ -175,8 +175,6 @@ pub struct Decision {
 pub struct Limits {
     /// A reader that is further behind gets no reads.
     pub lag_max: Duration,
-    /// Pause between two looks.
-    pub probe: Duration,
 }
 
 /// Judges what was seen.
@@ -191,10 +189,7 @@ pub fn decide(seen: &[Seen], limits: Limits) -> Decision {
             _ => Role::Reader,
         };
         let lag_ms = match role {
-            Role::Reader => node
-                .last
-                .as_ref()
-                .and_then(|last| lag_ms(last, limits.probe)),
+            Role::Reader => node.last.as_ref().and_then(lag_ms),
             _ => None,
         };
         let no_reads = match role {
@@ -217,6 +212,13 @@ pub fn decide(seen: &[Seen], limits: Limits) -> Decision {
 }
 
 fn writer(seen: &[Seen]) -> Chosen {
+    // At the start each is waited for: one alone may not be the only one.
+    if seen
+        .iter()
+        .any(|node| node.failures == 0 && node.last.is_none())
+    {
+        return Chosen::None(NoWriter::NotProbed);
+    }
     let looks = || {
         seen.iter()
             .enumerate()
@@ -241,13 +243,7 @@ fn writer(seen: &[Seen]) -> Chosen {
         takers.truncate(1);
     }
     match takers.as_slice() {
-        [] if looks().next().is_none() => match seen
-            .iter()
-            .all(|node| node.failures == 0 && node.last.is_none())
-        {
-            true => Chosen::None(NoWriter::NotProbed),
-            false => Chosen::None(NoWriter::AllDown),
-        },
+        [] if looks().next().is_none() => Chosen::None(NoWriter::AllDown),
         [] if !writable.is_empty() => Chosen::None(NoWriter::OnlyReplicas),
         [] => Chosen::None(NoWriter::AllReadOnly),
         [(one, _)] => Chosen::One(*one),
@@ -295,7 +291,7 @@ fn all_copy_from_each_other(writable: &[(usize, &Observation)]) -> bool {
     })
 }
 
-fn lag_ms(look: &Observation, probe: Duration) -> Option<u64> {
+fn lag_ms(look: &Observation) -> Option<u64> {
     let told = match &look.member {
         Some(member) => Some(member.lag_ms),
         None if look.channels.is_empty() => None,
@@ -305,12 +301,7 @@ fn lag_ms(look: &Observation, probe: Duration) -> Option<u64> {
             .map(|channel| channel.lag_ms)
             .try_fold(0, |worst, lag| lag.map(|lag| worst.max(lag))),
     };
-    // What the writer has was looked at up to a pause ago, and the copy again a pause later.
-    let pauses = u64::try_from(probe.as_millis())
-        .unwrap_or(u64::MAX)
-        .saturating_mul(2);
-    let unproven = look.unproven_ms.unwrap_or(0).saturating_sub(pauses);
-    told.map(|told| told.max(unproven))
+    told.map(|told| told.max(look.lacks_ms))
 }
 
 /// Why a node that is not the writer gets no reads.
@@ -345,7 +336,7 @@ fn no_reads(seen: &[Seen], at: usize, writer: &Chosen, limits: Limits) -> Option
             return Some(Why::NoSource);
         }
     }
-    let lag = lag_ms(last, limits.probe).map(Duration::from_millis);
+    let lag = lag_ms(last).map(Duration::from_millis);
     (lag > Some(limits.lag_max)).then_some(Why::Lagging)
 }
 

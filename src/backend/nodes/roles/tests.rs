@@ -4,7 +4,6 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     lag_max: Duration::from_secs(5),
-    probe: Duration::from_secs(1),
 };
 
 /// A node called by its letter that takes writes and copies from nowhere.
@@ -16,7 +15,7 @@ fn writes(name: &str, begun: Instant) -> Observation {
         offline: false,
         channels: Vec::new(),
         member: None,
-        unproven_ms: None,
+        lacks_ms: 0,
     }
 }
 
@@ -100,7 +99,11 @@ fn nothing_is_known_before_somebody_looked() {
     assert_eq!(chosen(&seen), Chosen::None(NoWriter::NotProbed));
     assert_eq!(reads(&seen), [Some(Why::NotProbed); 2]);
     let mut seen = writer_and_copies(Instant::now());
-    seen[0] = Seen::default();
+    seen[2] = Seen::default();
+    assert_eq!(chosen(&seen), Chosen::None(NoWriter::NotProbed));
+    seen[2].add(Err(Why::Unreachable));
+    assert_eq!(chosen(&seen), Chosen::One(0));
+    seen[0] = seen[2].clone();
     assert_eq!(chosen(&seen), Chosen::None(NoWriter::AllReadOnly));
 }
 
@@ -197,6 +200,7 @@ fn a_writer_may_copy_from_outside() {
     assert_eq!(chosen(&seen), Chosen::One(0));
     // As long as somebody is not known, it might be the source.
     seen.push(Seen::default());
+    seen[2].add(Err(Why::Unreachable));
     assert_eq!(chosen(&seen), Chosen::None(NoWriter::OnlyReplicas));
 }
 
@@ -230,9 +234,9 @@ fn who_is_behind_or_stands_still_is_not_read_from() {
     behind.channels[0].lag_ms = Some(5_000);
     seen[1].add(Ok(behind.clone()));
     assert_eq!(reads(&seen)[1], None);
-    // It says that it has all, but not what the writer had nine seconds ago.
+    // It says that it has all, but lacks what the writer had seven seconds ago.
     behind.channels[0].lag_ms = Some(0);
-    behind.unproven_ms = Some(9_000);
+    behind.lacks_ms = 7_000;
     seen[1].add(Ok(behind));
     assert_eq!(reads(&seen)[1], Some(Why::Lagging));
     assert_eq!(decide(&seen, LIMITS).nodes[1].lag_ms, Some(7_000));
