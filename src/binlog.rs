@@ -360,6 +360,18 @@ impl Binlog {
         self.server().map(drop)
     }
 
+    /// Whether it is decided if the log can be followed: it is, or something that will last keeps us from it.
+    pub fn is_settled(&self) -> bool {
+        !matches!(
+            self.available(),
+            Err(Unavailable::Starting
+                | Unavailable::Settling
+                | Unavailable::Unreachable
+                | Unavailable::Silent
+                | Unavailable::Reconnecting)
+        )
+    }
+
     /// The last change of a table that the stream has recorded; `None` before the stream started.
     pub fn last_change(&self, table: &TableKey) -> Option<Change> {
         let log = self.log.read();

@@ -221,6 +221,7 @@ async fn fresh_state(
     let mut state = SessionState::new(status, schema.clone());
     if entrance == Entrance::App {
         let globals = worker.rooms.defaults.known().await;
+        worker.rooms.settled().await;
         if globals.is_none_or(|globals| !statements::is_plain_mode(&globals.sql_mode)) {
             state.inexact = Some("sql_mode");
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub mod advisor;
@@ -100,6 +101,8 @@ pub struct Views {
     shown: arc_swap::ArcSwap<Snapshot>,
     failures: AtomicU64,
     wake: Notify,
+    /// When the lead was last taken, kept, or found taken by another.
+    looked: Mutex<Option<Instant>>,
     started: Instant,
 }
 
@@ -123,6 +126,7 @@ impl Views {
             shown: arc_swap::ArcSwap::default(),
             failures: AtomicU64::new(0),
             wake: Notify::new(),
+            looked: Mutex::new(None),
             started: Instant::now(),
         })
     }
@@ -137,6 +141,11 @@ impl Views {
             return;
         }
         refresh::Keeper::new(self).run(shutdown).await;
+    }
+
+    /// Whether it is known since `then` who builds: this proxy, another, or none.
+    pub fn has_looked_since(&self, then: Instant) -> bool {
+        !self.settings.enabled || self.looked.lock().is_some_and(|looked| looked >= then)
     }
 
     /// Milliseconds since the room was made: the clock of everything in it.

@@ -5,6 +5,7 @@ use super::nodes::NodeId;
 use super::pool::{Pool, Slot};
 use super::statements::Statements;
 use super::stream::Stream;
+use super::target::Like;
 use super::variables::{Values, Variables};
 use crate::protocol::auth::Secret;
 use crate::protocol::capability;
@@ -64,6 +65,8 @@ pub struct ConnectionKey {
     pub capabilities: u32,
     /// The client has no default schema, so a connection that ever had one will not do.
     pub needs_no_schema: bool,
+    /// How the client came, where that counts.
+    pub like: Option<Like>,
     /// The count of changes of grants that its login must have seen.
     pub grants_min: Option<u64>,
     /// The one that the session had before, by its serial number: nothing has to be carried there. 0: a login.
@@ -77,6 +80,7 @@ impl ConnectionKey {
             user,
             capabilities: capabilities & !LOGIN_ONLY,
             needs_no_schema,
+            like: None,
             grants_min: None,
             last: 0,
         }
@@ -126,6 +130,8 @@ pub struct ServerConnection {
     pub status: u16,
     /// The count of changes of accounts and grants when it was logged in; `None`: nobody would tell.
     pub grants: Option<u64>,
+    /// How its client came, where that counts.
+    pub like: Option<Like>,
     /// It may be given to another client after a reset.
     pub poolable: bool,
     /// A default schema was chosen on it at some time; there is no way back to none.
@@ -211,6 +217,7 @@ impl ServerConnection {
             node: NodeId::FIRST,
             is_used: false,
             secret: None,
+            like: None,
             serial: next_serial(),
             is_gone: false,
             user: Arc::from(""),
@@ -281,6 +288,7 @@ impl ServerConnection {
     pub fn fits(&self, key: &ConnectionKey) -> bool {
         self.user == key.user
             && self.capabilities & !LOGIN_ONLY == key.capabilities
+            && self.like == key.like
             && !(key.needs_no_schema && self.had_schema)
             && key
                 .grants_min

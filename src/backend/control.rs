@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
 use mysql_async::{
@@ -13,6 +13,7 @@ use mysql_async::{
 };
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::{Notify, watch};
 
 use super::door::Door;
 use super::login::ConnectError;
@@ -170,6 +171,9 @@ pub struct Control {
     way: Mutex<Way>,
     /// Moves with every new destination.
     turn: AtomicU64,
+    /// When the backend was reached after it could not be.
+    back: watch::Sender<Option<Instant>>,
+    doubt: Notify,
 }
 
 /// Where connections go now.
@@ -189,7 +193,29 @@ impl Control {
                 door: None,
             }),
             turn: AtomicU64::new(0),
+            back: watch::Sender::new(None),
+            doubt: Notify::new(),
         })
+    }
+
+    /// A connection to the backend has ended that should not have: whoever looks after it should look now.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits for somebody's doubt.
+    pub async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// The backend is reached again.
+    pub fn came_back(&self) {
+        self.back.send_replace(Some(Instant::now()));
+    }
+
+    /// When that was last, and the next time at once: who has lost a connection need not wait any longer.
+    pub fn comebacks(&self) -> watch::Receiver<Option<Instant>> {
+        self.back.subscribe()
     }
 
     /// Where connections go now.
@@ -346,7 +372,7 @@ impl Control {
         let encrypted = match settings.backend.tls {
             _ if settings.needs_door() => false,
             BackendTlsMode::Disabled => false,
-            BackendTlsMode::Preferred => {
+            BackendTlsMode::Preferred | BackendTlsMode::AsClient => {
                 let (conn, encrypted) = self.connect(settings).await?;
                 let max = settings.connect_max();
                 let _ = deadline("closing a control connection", max, async {
@@ -375,7 +401,7 @@ impl Control {
             match settings.backend.tls {
                 _ if settings.needs_door() => open(false).await,
                 BackendTlsMode::Disabled => open(false).await,
-                BackendTlsMode::Preferred => match open(true).await {
+                BackendTlsMode::Preferred | BackendTlsMode::AsClient => match open(true).await {
                     Err(ControlError::Driver(mysql_async::Error::Driver(
                         DriverError::NoClientSslFlagFromServer,
                     ))) => open(false).await,

@@ -11,6 +11,8 @@ use crate::shutdown::Shutdown;
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same, while the server cannot be asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait of a login for the answer to a look.
 const KNOWN_MAX: Duration = Duration::from_secs(2);
 
@@ -42,14 +44,20 @@ impl Defaults {
         })
     }
 
-    /// Looks every second, and at once when somebody waits. Spawn it once, on the control runtime.
+    /// Looks every second, more often while the server is away, and at once when somebody waits or doubts. Tells when the server is
+    /// back. Spawn it once, on the control runtime.
     pub async fn run(self: Arc<Self>, stop: Shutdown) {
         loop {
             self.look().await;
+            let pause = match self.known.borrow().is_some() {
+                true => LOOK_EVERY,
+                false => LOOK_AGAIN,
+            };
             tokio::select! {
                 () = stop.requested() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.wanted.notified() => {}
+                () = self.control.doubted() => {}
             }
         }
     }
@@ -63,7 +71,10 @@ impl Defaults {
                 None
             }
         };
-        self.known.send_replace(known);
+        let is_known = known.is_some();
+        if self.known.send_replace(known).is_none() && is_known {
+            self.control.came_back();
+        }
     }
 
     /// What the last look found.

@@ -6,7 +6,7 @@ use super::connection::{ServerConnection, ServerFacts, next_serial, send_packet}
 use super::nodes::NodeId;
 use super::statements::Statements;
 use super::stream::Stream;
-use super::target::Target;
+use super::target::{Like, Target};
 use crate::config::BackendTlsMode;
 use crate::protocol::auth::{
     CACHING_SHA2, CLEAR, ClientAuth, ClientStep, NATIVE, Nonce, SHA256, Secret,
@@ -96,6 +96,7 @@ struct Begun {
     greeting: Greeting,
     capabilities: u32,
     compression: Option<Algorithm>,
+    like: Option<Like>,
     sequence: u8,
 }
 
@@ -296,7 +297,7 @@ impl Begun {
         let offers_tls = greeting.capabilities & capability::SSL != 0;
         let tls = match target.tls_mode {
             BackendTlsMode::Disabled => false,
-            BackendTlsMode::Preferred => offers_tls,
+            BackendTlsMode::Preferred | BackendTlsMode::AsClient => offers_tls && target.uses_tls(),
             _ if !offers_tls => return Err(ConnectError::NoTls),
             _ => true,
         };
@@ -321,6 +322,7 @@ impl Begun {
             greeting,
             capabilities,
             compression,
+            like: target.like,
             sequence: sequence.wrapping_add(1),
         })
     }
@@ -373,6 +375,7 @@ impl Begun {
             node: NodeId::FIRST,
             is_used: false,
             secret: None,
+            like: self.like,
             serial: next_serial(),
             is_gone: false,
             user: String::from_utf8_lossy(login.user).into(),

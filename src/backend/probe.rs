@@ -369,11 +369,13 @@ impl Probe {
 
     /// Probes every `interval` until `stop`.
     pub async fn run(&self, interval: Duration, stop: Shutdown) {
+        let mut comebacks = self.control.comebacks();
         loop {
             let _ = self.once().await;
             tokio::select! {
                 () = stop.requested() => return,
                 () = tokio::time::sleep(interval) => {}
+                Ok(()) = comebacks.changed() => {}
             }
         }
     }

@@ -110,6 +110,7 @@ struct Anchor {
 pub(super) async fn run(binlog: Arc<Binlog>, stop: Shutdown) {
     let mut past: Option<Past> = None;
     let mut told: Option<(&str, String)> = None;
+    let mut comebacks = binlog.control.as_ref().map(|control| control.comebacks());
     loop {
         let stopped = tokio::select! {
             () = stop.requested() => return,
@@ -130,11 +131,20 @@ pub(super) async fn run(binlog: Arc<Binlog>, stop: Shutdown) {
             past = None;
         }
         // A stream that was up is tried again at once: gates are closed until it is back.
-        if !was_up {
-            tokio::select! {
-                () = stop.requested() => return,
-                () = sleep(binlog.settings.reconnect) => {}
+        if was_up {
+            binlog.control.iter().for_each(|control| control.doubt());
+            continue;
+        }
+        let is_back = async {
+            match &mut comebacks {
+                Some(comebacks) => comebacks.changed().await.is_ok(),
+                None => false,
             }
+        };
+        tokio::select! {
+            () = stop.requested() => return,
+            () = sleep(binlog.settings.reconnect) => {}
+            true = is_back => {}
         }
     }
 }

@@ -176,6 +176,8 @@ pub enum BackendTlsMode {
     Disabled,
     /// When the backend can.
     Preferred,
+    /// For a client that came by TLS, when the backend can; our own connections as with `Preferred`.
+    AsClient,
     /// Or no connection.
     Required,
     /// And its certificate comes from an authority that we know.
@@ -195,6 +197,7 @@ impl Choice for BackendTlsMode {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("disabled", Self::Disabled),
         ("preferred", Self::Preferred),
+        ("as_client", Self::AsClient),
         ("required", Self::Required),
         ("verify_ca", Self::VerifyCa),
         ("verify_identity", Self::VerifyIdentity),
@@ -210,6 +213,8 @@ pub enum Compression {
     Zlib,
     /// By zstd, if the backend offers it.
     Zstd,
+    /// As the client of the connection does, if the backend offers it.
+    AsClient,
 }
 
 impl Choice for Compression {
@@ -217,6 +222,7 @@ impl Choice for Compression {
         ("none", Self::None),
         ("zlib", Self::Zlib),
         ("zstd", Self::Zstd),
+        ("as_client", Self::AsClient),
     ];
 }
 

@@ -21,8 +21,8 @@ const STASH_BYTES_MAX: usize = summary::SESSION_STATE_BYTES_MAX + 4096;
 const STASH_BYTES_KEPT: usize = 4096;
 /// The longest file name that we relay in a LOCAL INFILE request; longer ones no client could open.
 const INFILE_NAME_BYTES_MAX: usize = 4096;
-/// The most columns that MySQL has in a result; a count above it is a lie.
-const COLUMNS_MAX: u64 = 65_535;
+/// The most columns that a result may announce. Only tables have few: a list of 68,001 literals is a result as any other.
+const COLUMNS_MAX: u64 = u32::MAX as u64;
 /// An EOF packet is shorter than this; a row that starts with 0xFE is not.
 const EOF_BYTES_BELOW: usize = 9;
 
@@ -720,8 +720,10 @@ impl ResponseMachine {
 
     fn on_error(&mut self, payload: &[u8]) -> Result<Option<Event>> {
         let error = ErrPacket::parse(payload)?;
-        if error.code == PROGRESS_ERROR_CODE {
-            // MariaDB says how far a long statement is, in the middle of anything, and does not count on in sequence.
+        let tells_progress = self.caps & capability::CAPABILITY_EXTENSION != 0;
+        if error.code == PROGRESS_ERROR_CODE && tells_progress {
+            // MariaDB says how far a long statement is, in the middle of anything, and does not count on in sequence. To who has not
+            // asked for that, it is an error as any other: SIGNAL may choose the number.
             self.sequence = None;
             return Ok(None);
         }

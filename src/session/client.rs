@@ -6,6 +6,7 @@ use super::watch::{Cut, Ticks, Watch};
 use crate::analytics::peer::Peer;
 use crate::backend::compression::{Algorithm, Role};
 use crate::backend::stream::Stream;
+use crate::backend::target::Like;
 use crate::protocol::capability;
 use crate::protocol::packet::{HEADER_BYTES, PacketBuffer, ReadError};
 use crate::protocol::response::{ErrPacket, OkPacket};
@@ -28,6 +29,8 @@ pub struct Client {
     pub capabilities: u32,
     /// What its packets are compressed with once it is logged in.
     pub compression: Option<Algorithm>,
+    /// How it came.
+    pub like: Like,
     /// Its address.
     pub peer: Peer,
     /// Sequence number of the next packet of ours in the current exchange.
@@ -67,6 +70,7 @@ impl Client {
             input: PacketBuffer::new(buffer_bytes),
             capabilities: 0,
             compression: None,
+            like: Like::default(),
             peer,
             sequence: 0,
             collation: 0,

@@ -113,11 +113,15 @@ impl Session {
 
     /// What a connection must be for this session.
     fn key(&self, away: &Away) -> ConnectionKey {
+        let first = self.worker.rooms.nodes.node(NodeId::FIRST);
+        // The same for all nodes.
+        let like = first.and_then(|node| node.target.wanted(self.client.like));
         let mut key = ConnectionKey::new(
             self.backend.user_arc(),
             self.backend.capabilities,
             away.known.schema.is_none(),
         );
+        key.like = like;
         key.grants_min = away.grants;
         key.last = away.serial;
         key
@@ -231,7 +235,8 @@ impl Session {
             attributes: with_client(&self.person.attributes, self.client.peer),
         };
         let buffer_bytes = rooms.config.client.buffer_bytes;
-        let opened = backend_login::open(&node.target, &login, buffer_bytes);
+        let target = node.target.for_client(self.client.like);
+        let opened = backend_login::open(&target, &login, buffer_bytes);
         let mut connection = self.client.wait_for_backend(opened).await??;
         connection.grants = grants;
         connection.node = node.id;

@@ -25,6 +25,7 @@ use crate::backend::connection::{ConnectionKey, ExchangeError, ServerConnection}
 use crate::backend::login::{self as backend_login, ConnectError, Login};
 use crate::backend::pool::Grant;
 use crate::backend::stream::Stream;
+use crate::backend::target::Like;
 use crate::config::{PoolMode, TlsMode};
 use crate::protocol::auth::{
     CACHING_SHA2, Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep,
@@ -177,6 +178,10 @@ pub async fn greet(
     client.compression = match algorithm(&response, agreed) {
         Ok(algorithm) => algorithm,
         Err((code, text)) => return Err(refuse(client, code, b"HY000", text).await),
+    };
+    client.like = Like {
+        secure: client.stream.is_secure(),
+        compression: client.compression,
     };
     client.collation = response.collation;
     if rooms.config.tls.mode == TlsMode::Required && !client.stream.is_secure() {
@@ -546,13 +551,14 @@ async fn find_connection(
     let rooms = &worker.rooms;
     let user: Arc<str> = String::from_utf8_lossy(claim.user).into();
     let capabilities = backend_capabilities(client, worker);
-    let key = ConnectionKey::new(user.clone(), capabilities, claim.schema.is_empty());
+    let mut key = ConnectionKey::new(user.clone(), capabilities, claim.schema.is_empty());
     // The server warns of some options at each login, and goes on to do so: such a connection is nobody else's.
     let warns = client.capabilities & capability::NO_SCHEMA != 0;
     let mut reuses = proven && !warns && std::str::from_utf8(claim.user).is_ok();
     let mut hold = Hold::new(rooms);
     loop {
         let node = hold.node_for_login(client).await?;
+        key.like = node.target.wanted(client.like);
         let wanted = reuses.then_some(&key);
         let mut idle = match node.pool.acquire(&user, wanted, worker.id).await? {
             Grant::Slot(slot) => {
@@ -560,15 +566,15 @@ async fn find_connection(
                 let mut login = backend_claim(client, claim, secret.clone());
                 login.capabilities = capabilities;
                 let buffer_bytes = rooms.config.client.buffer_bytes;
-                let mut backend =
-                    match backend_login::open(&node.target, &login, buffer_bytes).await {
-                        Err(error) if hold.may_wait(&Goal::Writer, &error) => {
-                            drop(slot);
-                            hold.failed(client, &node, error).await?;
-                            continue;
-                        }
-                        opened => opened?,
-                    };
+                let target = node.target.for_client(client.like);
+                let mut backend = match backend_login::open(&target, &login, buffer_bytes).await {
+                    Err(error) if hold.may_wait(&Goal::Writer, &error) => {
+                        drop(slot);
+                        hold.failed(client, &node, error).await?;
+                        continue;
+                    }
+                    opened => opened?,
+                };
                 backend.hold(slot);
                 (backend.grants, backend.node) = (grants, node.id);
                 backend.poolable &= !warns;

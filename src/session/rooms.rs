@@ -33,6 +33,12 @@ const SESSION_IDS_FROM: u32 = 1 << 30;
 /// Longest wait of a login for the log to tell of changed grants; then the backend checks the login.
 const GRANTS_MAX: Duration = Duration::from_millis(250);
 
+/// Longest time after the backend came back that a login waits for what goes on beside the clients.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const SETTLE_LOOK: Duration = Duration::from_millis(10);
+
 /// Longest wait for the reset of a connection that a client has left.
 const RESET_MAX: Duration = Duration::from_secs(5);
 
@@ -131,6 +137,24 @@ impl Rooms {
     pub fn drop_idle(&self, user: Option<&str>) {
         let nodes = self.nodes.all().iter();
         nodes.for_each(|node| node.pool.drop_idle(user));
+    }
+
+    /// Just after the backend came back: waits until the log is followed and the lead of the views is decided, or it is known why not.
+    /// A session that begins before could be answered from nowhere else, and whoever watches the server sees us arrive in the middle
+    /// of it.
+    pub async fn settled(&self) {
+        let Some(back) = *self.control.comebacks().borrow() else {
+            return;
+        };
+        let until = back + SETTLE_MAX;
+        while Instant::now() < until {
+            if self.binlog.is_settled() && self.views.has_looked_since(back) {
+                // The barrier has a connection of its own.
+                let _ = tokio::time::timeout_at(until.into(), self.binlog.barrier()).await;
+                return;
+            }
+            tokio::time::sleep(SETTLE_LOOK).await;
+        }
     }
 
     /// Whether the login of an idle connection is what a login now would be: no account and no grant changed since, whatever anybody

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -159,11 +159,13 @@ impl Keeper {
 
     /// Works until `shutdown`. Then nothing is dropped: the next leader does that.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut comebacks = self.views.control.comebacks();
         loop {
             self.tick().await;
             tokio::select! {
                 () = shutdown.requested() => break,
                 () = self.views.wake.notified() => {}
+                Ok(()) = comebacks.changed() => self.slow_ms = 0,
                 () = tokio::time::sleep(Duration::from_millis(TICK_MS)) => {}
             }
         }
@@ -211,19 +213,27 @@ impl Keeper {
             self.unavailable = "cannot set up the schema on the backend yet".into();
             return;
         }
-        match self.leader.hold().await {
+        let began = Instant::now();
+        let held = self.leader.hold().await;
+        let is_known = matches!(held, Ok(_) | Err(ViewsError::Stopped));
+        match held {
             Ok(false) => self.leads = true,
             Ok(true) => self.take_lead(now_ms).await,
             Err(error) => {
                 if self.leads {
                     tracing::warn!(%error, "views: the lead is lost, nothing is built or used until it is back");
                     self.lose_lead();
+                    // The link was broken, perhaps, and the server is there.
+                    self.slow_ms = now_ms + TICK_MS;
                 }
                 self.unavailable = match error {
                     ViewsError::Stopped => "another proxy builds the views of this backend".into(),
                     other => other.to_string(),
                 };
             }
+        }
+        if is_known {
+            *self.views.looked.lock() = Some(began);
         }
     }
 

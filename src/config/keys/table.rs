@@ -169,7 +169,7 @@ pub static KEYS: &[Key] = &[
         "backend.tls",
         Field::BackendTls(|c| &mut c.backend.tls),
         "",
-        "TLS between Tidegate and the backend. verify_ca: its certificate is signed by one in backend.tls_ca (MySQL's auto-made ones do); verify_identity: and made out to the host in backend.url.",
+        "TLS between Tidegate and the backend. as_client: for clients that use TLS themselves, so that accounts that require it are refused to others as without Tidegate, and connections are shared among clients of one kind only; verify_ca: its certificate is signed by one in backend.tls_ca (MySQL's auto-made ones do); verify_identity: and made out to the host in backend.url.",
     ),
     key(
         "backend.tls_ca",
@@ -193,7 +193,7 @@ pub static KEYS: &[Key] = &[
         "backend.compression",
         Field::Compression(|c| &mut c.backend.compression),
         "",
-        "Compression between Tidegate and the backend, on the connections that serve clients, where the backend offers it.",
+        "Compression between Tidegate and the backend, on the connections that serve clients, where the backend offers it. as_client: what the client has asked for.",
     ),
     key(
         "backend.connect_ms_max",

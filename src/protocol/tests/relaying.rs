@@ -8,7 +8,8 @@ use crate::protocol::response::*;
 use crate::protocol::{ProtocolError, capability, status};
 use proptest::prelude::*;
 
-const OLD: u32 = capability::PROTOCOL_41 | capability::SESSION_TRACK;
+const OLD: u32 =
+    capability::PROTOCOL_41 | capability::SESSION_TRACK | capability::CAPABILITY_EXTENSION;
 const NEW: u32 = OLD | capability::DEPRECATE_EOF;
 
 /// One result of a generated response.
@@ -601,7 +602,7 @@ fn nonsense_is_an_error() {
         ProtocolError::Malformed("empty packet of a response")
     );
     assert_eq!(
-        fails(Expect::Query, &[0xFD, 255, 255, 255]),
+        fails(Expect::Query, &[0xFE, 0, 0, 0, 0, 1, 0, 0, 0]),
         ProtocolError::Malformed("column count")
     );
     assert_eq!(
@@ -647,4 +648,41 @@ fn nonsense_is_an_error() {
             .label(),
         "sequence"
     );
+}
+
+#[test]
+fn an_error_with_the_number_of_progress_reports_is_an_error_to_who_asked_for_none() {
+    let caps = OLD & !capability::CAPABILITY_EXTENSION;
+    let mut wire = Vec::new();
+    ErrPacket::new(
+        PROGRESS_ERROR_CODE,
+        b"HY000",
+        b"Unhandled user-defined exception condition",
+    )
+    .write(&mut wire, &mut 1);
+    let mut machine = ResponseMachine::new(Expect::Query, caps);
+    let summary = run(&mut machine, &wire, &[usize::MAX / 2]).expect("it ends");
+    assert_eq!(summary.error.map(|error| error.code), Some(65_535));
+}
+
+#[test]
+fn a_result_may_have_more_columns_than_a_table() {
+    const COLUMNS: u64 = 68_001;
+    let (mut wire, mut sequence) = (Vec::new(), 1);
+    let mut count = Vec::new();
+    put_lenenc(&mut count, COLUMNS);
+    write_packet(&mut wire, &mut sequence, &count);
+    for _ in 0..COLUMNS {
+        write_packet(
+            &mut wire,
+            &mut sequence,
+            b"\x03def\0\0\0\x01a\0\x0c\x3f\0\0\0\0\0\x06\x80\0\0\0\0",
+        );
+    }
+    write_packet(&mut wire, &mut sequence, &[0xFB; COLUMNS as usize]);
+    let end = OkPacket::default();
+    end.write(&mut wire, &mut sequence, NEW, true);
+    let mut machine = ResponseMachine::new(Expect::Query, NEW);
+    let summary = run(&mut machine, &wire, &[usize::MAX / 2]).expect("it ends");
+    assert_eq!((u64::from(summary.columns), summary.rows), (COLUMNS, 1));
 }

@@ -53,7 +53,8 @@ pub(super) async fn ask<'w>(
     let grants = rooms.grant_epoch();
     let mut login = backend_claim(client, claim, Secret::None);
     login.capabilities = backend_capabilities(client, worker);
-    let asked = backend_login::ask(&node.target, &login, rooms.config.client.buffer_bytes).await;
+    let target = node.target.for_client(client.like);
+    let asked = backend_login::ask(&target, &login, rooms.config.client.buffer_bytes).await;
     client.waited_since(began);
     Ok(Waiting {
         asked: asked?,
