@@ -41,6 +41,11 @@ impl Statements {
         self.by_id.contains_key(&id)
     }
 
+    /// Any statement that is none of these.
+    pub fn any_but(&self, these: &[u32]) -> Option<u32> {
+        self.by_id.keys().find(|id| !these.contains(id)).copied()
+    }
+
     /// A statement that is the same as one with this key. Marks it used.
     pub fn find(&mut self, key: StatementKey) -> Option<u32> {
         let id = *self.by_key.get(&key)?;

@@ -41,7 +41,7 @@ impl Traces {
         let is_one = statement.opaque.is_none();
         if summary.error.is_some() && is_one {
             // What failed has found nothing.
-        } else if hold.blurs_found_rows || hold.limits_rows {
+        } else if hold.blurs_found_rows || hold.limits_rows || summary.has_cursor {
             (self.found_rows, self.is_found_elsewhere) = (None, false);
         } else if statement.kind == Kind::Select {
             (self.found_rows, self.is_found_elsewhere) = (Some(summary.rows), false);

@@ -12,12 +12,12 @@ use super::{Entrance, Session, fresh_state};
 use crate::admin;
 use crate::analytics::ServedBy;
 use crate::backend::variables::is_holding;
-use crate::protocol::ProtocolError;
 use crate::protocol::auth::Nonce;
 use crate::protocol::command::Command;
 use crate::protocol::handshake::ChangeUser;
 use crate::protocol::packet::HEADER_BYTES;
 use crate::protocol::relay::{Expect, Summary};
+use crate::protocol::{ProtocolError, capability};
 use crate::router::reason::Reason;
 use crate::router::session_state::SessionState;
 use crate::router::ties::{Reported, Tie, Ties};
@@ -63,7 +63,7 @@ impl Session {
                 // A reset does not take it back.
                 self.state.reusable = false;
                 self.ties.until_reset(Tie::SetOption);
-                self.relay_command(command, length).await.map(drop)
+                self.set_option(length).await
             }
             // Apart: it is as large as a login.
             Command::ChangeUser => Box::pin(self.change_user(length)).await,
@@ -258,6 +258,25 @@ impl Session {
             None => self.state.observe_unknown("oversize_statement", status),
         }
         self.observe_connection(statement, summary);
+    }
+
+    /// COM_SET_OPTION: several statements in one text or not, as by the capability. Not even another login takes it back.
+    async fn set_option(&mut self, length: usize) -> Result<(), SessionError> {
+        let option = self.body(length).first_chunk::<2>().copied();
+        let summary = self.relay_command(Command::SetOption, length).await?;
+        if summary.is_some_and(|summary| summary.error.is_none()) {
+            for capabilities in [
+                &mut self.client.capabilities,
+                &mut self.backend.capabilities,
+            ] {
+                match option.map(u16::from_le_bytes) {
+                    Some(0) => *capabilities |= capability::MULTI_STATEMENTS,
+                    Some(1) => *capabilities &= !capability::MULTI_STATEMENTS,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn init_db(&mut self, length: usize) -> Result<(), SessionError> {

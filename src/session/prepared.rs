@@ -29,6 +29,7 @@ mod place;
 mod streamed;
 
 use history::TypeHistory;
+pub(super) use place::leaves_out_trackers;
 
 /// Prepared statements that one session may have open; the server's own limit is for all sessions together.
 const PREPARED_MAX: usize = 65_536;
@@ -549,8 +550,11 @@ impl Session {
             Some(statement) => self.restore_diagnostics_before(statement).await?,
             None => self.restore_diagnostics().await?,
         }
+        let text = self.prepared.get(&id).and_then(|it| it.text.as_deref());
+        let leaves_out = statement.is_some_and(|statement| statement.hold.shows_trackers)
+            && text.is_some_and(leaves_out_trackers);
         let retracks = self
-            .show_trackers(statement.map(|statement| &**statement))
+            .show_trackers(statement.map(|statement| &**statement), leaves_out)
             .await?;
         match self.with_types(length, id, server_id) {
             None => self.forward(length).await?,

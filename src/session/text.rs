@@ -3,7 +3,7 @@
 use super::answers::{Question, Tried};
 use super::error::SessionError;
 use super::observe::{Execution, Observer, us};
-use super::prepared::Bound;
+use super::prepared::{Bound, leaves_out_trackers};
 use super::relay::{Timing, relay_answer, send_to_backend};
 use super::statements::mentions_log_switch;
 use super::worker::Worker;
@@ -188,7 +188,9 @@ impl Session {
         timing: &mut Timing,
     ) -> Result<Option<u64>, SessionError> {
         self.attach().await?;
-        let retracks = self.show_trackers(Some(statement)).await?;
+        let leaves_out =
+            statement.hold.shows_trackers && leaves_out_trackers(&self.query_text(length));
+        let retracks = self.show_trackers(Some(statement), leaves_out).await?;
         self.forward_statement(length, statement).await?;
         timing.sent = Instant::now();
         self.client.offers_file = self.may_load(statement);

@@ -87,10 +87,7 @@ impl Hold {
             prepares: kind == Kind::Prepare || unread && has("PREPARE"),
             runs_unseen: runs_unseen(kind, effects, statement.opaque.is_some()),
             reads_row_count: has("ROW_COUNT"),
-            reads_conditions: has("WARNING")
-                || has("ERROR")
-                || has("DIAGNOSTICS")
-                || kind == Kind::Execute,
+            reads_conditions: has("WARNING") || has("ERROR") || has("DIAGNOSTICS"),
             reads_found_rows: has("FOUND_ROWS"),
             limits_rows: kind == Kind::Select
                 && (has("LIMIT") || has("SQL_CALC_FOUND_ROWS") || has("INTO")),

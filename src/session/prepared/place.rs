@@ -235,8 +235,12 @@ impl Session {
         let Some(id) = known else {
             return self.refuse_unknown_prepared(command, length).await;
         };
-        if command == Command::StmtReset && self.ties.has_diagnostics() && !self.is_here(id) {
-            return self.answer_reset(id, length).await;
+        match command {
+            Command::StmtReset if self.ties.has_diagnostics() && !self.is_here(id) => {
+                return self.answer_reset(id, length).await;
+            }
+            Command::StmtFetch if !self.is_here(id) => return self.fetch_nothing(length).await,
+            _ => {}
         }
         let placed = match self.note_long_data(id, command).await {
             Ok(()) => self.place_statement(id, false).await,
@@ -269,6 +273,33 @@ impl Session {
             .get(&id)
             .map_or((0, 0), |prepared| prepared.on);
         on.0 == self.backend.serial && self.backend.statements.holds(on.1)
+    }
+
+    /// COM_STMT_FETCH of a statement that is on another connection: it has no cursor, and may not even be prepared here now. The server
+    /// says so of another one.
+    async fn fetch_nothing(&mut self, length: usize) -> Result<(), SessionError> {
+        self.attach().await?;
+        let own: Vec<u32> = self
+            .prepared
+            .values()
+            .map(|prepared| prepared.on.1)
+            .collect();
+        if let Some(id) = self.backend.statements.any_but(&own) {
+            self.rename_statement(id);
+            return self
+                .relay_command(Command::StmtFetch, length)
+                .await
+                .map(drop);
+        }
+        let command = Command::StmtPrepare;
+        let asked = Box::pin(self.backend.run(command, b"DO 0", Expect::Prepare));
+        let prepared = self.client.wait_for_backend(asked).await??.prepared;
+        let id = prepared.map_or(u32::MAX, |prepared| prepared.statement_id);
+        self.rename_statement(id);
+        self.relay_command(Command::StmtFetch, length).await?;
+        let id = id.to_le_bytes();
+        let closed = self.backend.send(Command::StmtClose, &id);
+        closed.await.map_err(SessionError::BackendIo)
     }
 
     /// COM_STMT_RESET of a statement that is on another connection: it has nothing to be reset, and to prepare it here would take
@@ -363,26 +394,28 @@ impl Session {
         self.relay_command(command, length).await.map(drop)
     }
 
-    /// Before a statement that may show the variables of the trackers: they are made the client's own. Answers whether the server
-    /// is to report again after it.
+    /// Before a statement that may show the variables of the trackers: they are made the client's own, unless its pattern leaves them
+    /// out. Answers whether the server is to report again after it.
     pub(in crate::session) async fn show_trackers(
         &mut self,
         statement: Option<&crate::sql::Statement>,
+        leaves_out: bool,
     ) -> Result<bool, SessionError> {
         let Some(statement) = statement else {
             return Ok(false);
         };
         let hold = &statement.hold;
-        if !(hold.names_trackers || hold.shows_trackers) || !self.backend.reports {
+        let shows = hold.names_trackers || hold.shows_trackers && !leaves_out;
+        if !shows || !self.backend.reports {
             return Ok(false);
         }
         if self.ties.has_diagnostics() || self.is_unreported {
             // What changed so far is told with the next OK, and that must not be the one to a SET of ours.
             Box::pin(self.ask_reports()).await?;
         }
+        Box::pin(self.look_back()).await?;
         let asked = Box::pin(self.backend.untrack());
         self.client.wait_for_backend(asked).await??;
-        self.traces.moved();
         let only_reads =
             matches!(statement.kind, Kind::Show | Kind::Select) && !hold.names_trackers;
         if !only_reads {
@@ -408,5 +441,49 @@ impl Session {
         let rooms = self.worker.rooms.clone();
         let armed = Box::pin(crate::session::lease::arm(&mut self.backend, &rooms));
         Ok(self.client.wait_for_backend(armed).await??)
+    }
+}
+
+/// Whether a SHOW VARIABLES is surely not about the session's trackers: by the letters at the start of its pattern.
+pub(in crate::session) fn leaves_out_trackers(text: &[u8]) -> bool {
+    const PLAIN: &[u8] = b" \t\r\n_'%\\.;";
+    let text = text.to_ascii_lowercase();
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || PLAIN.contains(b);
+    let has_where = memchr::memmem::find(&text, b"where").is_some();
+    if !text.starts_with(b"show") || has_where || !text.iter().all(is_plain) {
+        return false;
+    }
+    let Some(at) = memchr::memmem::find(&text, b"like") else {
+        return false;
+    };
+    let pattern = text.get(at + 4..).unwrap_or_default().trim_ascii_start();
+    let Some(pattern) = pattern.strip_prefix(b"'") else {
+        return false;
+    };
+    let end = pattern.iter().position(|b| !b.is_ascii_alphanumeric());
+    let start = pattern.get(..end.unwrap_or(0)).unwrap_or_default();
+    !b"session".starts_with(start) && !start.starts_with(b"session")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaves_out_trackers;
+
+    #[test]
+    fn a_pattern_shows_what_it_leaves_out() {
+        for (text, leaves_out) in [
+            ("SHOW VARIABLES LIKE 'collation%'", true),
+            ("show session variables like 'sql\\_%'", true),
+            ("SHOW VARIABLES LIKE 'auto_increment_increment'", true),
+            ("SHOW VARIABLES LIKE 'sessio%'", false),
+            ("SHOW VARIABLES LIKE 'session_track_schema'", false),
+            ("SHOW VARIABLES LIKE '%track%'", false),
+            ("SHOW VARIABLES LIKE 's\\ession%'", false),
+            ("SHOW VARIABLES", false),
+            ("SHOW VARIABLES WHERE Variable_name LIKE 'a%' OR 1", false),
+            ("SHOW VARIABLES LIKE /* 'a' */ '%'", false),
+        ] {
+            assert_eq!(leaves_out_trackers(text.as_bytes()), leaves_out, "{text}");
+        }
     }
 }

@@ -29,6 +29,7 @@ const QUERY_ATTRIBUTES: u32 = 0x0800_0000;
 
 const MORE_RESULTS: u16 = 0x0008;
 const CURSOR_EXISTS: u16 = 0x0040;
+const OUT_PARAMETERS: u16 = 0x1000;
 const STATE_CHANGED: u16 = 0x4000;
 
 /// Kinds of items of session state: a variable, GTIDs.
@@ -371,6 +372,10 @@ impl Client {
             let status = self.keep(answer, sequence, payload);
             if status.is_none_or(|status| cursor && status & CURSOR_EXISTS != 0) {
                 return Ok(status);
+            }
+            if status.is_some_and(|status| status & OUT_PARAMETERS != 0) {
+                // The status behind these rows forgets to say that an OK follows (9.7.4).
+                return Ok(self.read_rows(answer)?.map(|status| status | MORE_RESULTS));
             }
         }
         self.read_rows(answer)

@@ -252,6 +252,9 @@ impl Difference {
         let at = self.answer.checked_sub(1)?;
         let step = self.program.steps.get(at)?;
         let before = self.program.steps.get(..at)?;
+        if self.loses_warnings(step, before) {
+            return Some("warnings of before, behind a statement that was prepared again");
+        }
         let Step::Execute(number, execution) = step else {
             let calls = matches!(step, Step::Query(sql) if sql.starts_with("CALL "));
             return (calls && self.counts_only())
@@ -269,6 +272,33 @@ impl Difference {
             (false, true) => Some("a CALL after a write that another connection ran"),
             (false, false) => None,
         }
+    }
+
+    /// The step shows warnings of a statement, and behind that the client changed its schema by COM_INIT_DB or sent long data: a
+    /// statement that was on another connection had to be prepared for that, and a PREPARE takes warnings away.
+    fn loses_warnings(&self, step: &Step, before: &[Step]) -> bool {
+        let prepares = before.iter().any(|step| matches!(step, Step::Prepare(..)));
+        let between = |step: &&Step| {
+            let asks = matches!(step, Step::Query(sql) if sql.starts_with("SHOW COUNT") || sql.starts_with("SHOW WARN") || sql.starts_with("SHOW ERR"));
+            asks || matches!(
+                step,
+                Step::Use(_)
+                    | Step::LongData(..)
+                    | Step::Pause
+                    | Step::Ping
+                    | Step::ResetStatement(_)
+            )
+        };
+        let is_needed = |step: &Step| matches!(step, Step::Use(_) | Step::LongData(..));
+        let shows = match step {
+            Step::Query(sql) => ["WARNINGS", "ERRORS", "_count", "DIAGNOSTICS"]
+                .iter()
+                .any(|word| sql.contains(word)),
+            Step::Use(_) | Step::Ping => true,
+            _ => false,
+        };
+        let mut between = before.iter().rev().take_while(between);
+        prepares && shows && (matches!(step, Step::Use(_)) || between.any(is_needed))
     }
 
     /// Both answers are one OK packet, and differ in the rows that it counts.
