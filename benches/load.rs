@@ -185,7 +185,7 @@ async fn together(members: Vec<Member>, work: Work, lasts: Duration) -> Together
         .into_iter()
         .map(|member| tokio::spawn(member.works(work, end)))
         .collect();
-    let mut all = Histogram::new(3).expect("valid precision");
+    let mut all = times();
     let (mut members, mut statements, mut errors) = (Vec::new(), 0, 0);
     for task in tasks {
         let (member, times, done, failed) = task.await.expect("a client failed");
@@ -199,18 +199,18 @@ async fn together(members: Vec<Member>, work: Work, lasts: Duration) -> Together
 
 impl Member {
     async fn works(mut self, work: Work, end: Instant) -> (Self, Histogram<u64>, u64, u64) {
-        let mut times = Histogram::new(3).expect("valid precision");
+        let mut spent = times();
         let (mut statements, mut errors) = (0, 0);
         loop {
             let start = Instant::now();
             if start >= end {
-                return (self, times, statements, errors);
+                return (self, spent, statements, errors);
             }
             match self.once(work).await {
                 Ok(done) => statements += done,
                 Err(_) => errors += 1,
             }
-            times.saturating_record(start.elapsed().as_micros() as u64);
+            spent.saturating_record(start.elapsed().as_micros() as u64);
         }
     }
 
@@ -258,7 +258,7 @@ async fn burst(clients: Vec<Client>, kind: Kind, lasts: Duration) -> (Vec<Client
         .into_iter()
         .map(|client| tokio::spawn(work(client, kind, end)))
         .collect();
-    let mut all = Histogram::new(3).expect("valid precision");
+    let mut all = times();
     let mut clients = Vec::new();
     for task in tasks {
         let (client, times) = task.await.expect("a client failed");
@@ -271,14 +271,14 @@ async fn burst(clients: Vec<Client>, kind: Kind, lasts: Duration) -> (Vec<Client
 async fn work((seed, mut conn): Client, kind: Kind, end: Instant) -> (Client, Histogram<u64>) {
     const SQL: &str = "SELECT c FROM t WHERE id = ?";
     let statement = conn.prep(SQL).await.expect("it can be prepared");
-    let mut times = Histogram::new(3).expect("valid precision");
+    let mut spent = times();
     let mut id = seed * 12_345;
     loop {
         // Steps by a number prime to ROWS: every row comes by.
         id = (id + 7919) % ROWS;
         let start = Instant::now();
         if start >= end {
-            return ((seed, conn), times);
+            return ((seed, conn), spent);
         }
         let found: Option<String> = match kind {
             Kind::Prepared => conn
@@ -290,7 +290,7 @@ async fn work((seed, mut conn): Client, kind: Kind, end: Instant) -> (Client, Hi
                 .await
                 .expect("it can be run"),
         };
-        times.saturating_record(start.elapsed().as_micros() as u64);
+        spent.saturating_record(start.elapsed().as_micros() as u64);
         assert!(
             found.is_some_and(|text| text.starts_with("row-")),
             "row {} was not found",
@@ -327,4 +327,9 @@ fn rss_mib(id: u32) -> f64 {
         .and_then(|n| n.parse().ok())
         .unwrap_or(f64::NAN);
     pages * 4096.0 / f64::from(1 << 20)
+}
+
+/// Microseconds up to a minute.
+fn times() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("valid bounds")
 }
