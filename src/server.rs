@@ -176,8 +176,7 @@ fn build(
     let rsa = RsaKey::generate()
         .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
     let nodes = Nodes::new(&config)?;
-    let first = first(&nodes)?;
-    let control = Control::new(first.control.settings());
+    let control = Control::new(first(&nodes)?.control.settings());
     let defaults = Defaults::new(control.clone());
     tokio::spawn(defaults.clone().run(stop.clone()));
     let binlog = Binlog::start(control.clone(), BinlogSettings::from_config(&config), stop);

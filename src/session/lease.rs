@@ -145,6 +145,8 @@ impl Session {
         let mut away = away.clone();
         let mut key = self.key(&away);
         let mut hold = Hold::new(&worker.rooms);
+        // A reader may only not have it yet.
+        let is_gone = |away: &Away| away.known.schema.is_some() && !goal.is_reader();
         loop {
             let node = hold.node(&self.client, goal).await?;
             let acquired = node.pool.acquire(&key.user, Some(&key), worker.id);
@@ -164,10 +166,7 @@ impl Session {
                             hold.failed(&self.client, &node, error).await?;
                             continue;
                         }
-                        Err(SessionError::Connect(ConnectError::Refused {
-                            code: UNKNOWN_SCHEMA,
-                            ..
-                        })) if away.known.schema.is_some() => {
+                        Err(error) if is_unknown_schema(&error) && is_gone(&away) => {
                             away.known.schema = None;
                             key = self.key(&away);
                             continue;
@@ -185,27 +184,19 @@ impl Session {
                 Err(ExchangeError::Refused {
                     code: UNKNOWN_SCHEMA,
                     ..
-                }) if away.known.schema.is_some() => {
+                }) if is_gone(&away) => {
                     away.known.schema = None;
                     key = self.key(&away);
-                }
-                Err(ExchangeError::Refused {
-                    code,
-                    sqlstate,
-                    message,
-                }) => {
-                    let text = format!("{message} (Tidegate: the session could not be carried on)");
-                    return Err(SessionError::Unattached {
-                        code,
-                        sqlstate,
-                        text,
-                    });
                 }
                 // It was idle for long and has been closed, perhaps: the next one.
                 Err(ExchangeError::Io(error)) if !is_new => {
                     tracing::debug!(%error, "a connection from the pool was broken");
                 }
-                Err(error) => return Err(error.into()),
+                Err(ExchangeError::Io(error)) if hold.may_wait(goal, &lost()) => {
+                    let error = ConnectError::Unreachable(error);
+                    hold.failed(&self.client, &node, error).await?;
+                }
+                Err(error) => return Err(not_carried(error)),
             }
         }
     }
@@ -408,6 +399,32 @@ impl Session {
             self.backend.known = None;
             self.changes += 1;
         }
+    }
+}
+
+/// A connection that broke, as a server that cannot be reached.
+fn lost() -> ConnectError {
+    ConnectError::Unreachable(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+fn is_unknown_schema(error: &SessionError) -> bool {
+    use ConnectError::Refused;
+    matches!(error, SessionError::Connect(Refused { code, .. }) if *code == UNKNOWN_SCHEMA)
+}
+
+/// Why a connection could not be brought to a session's state.
+fn not_carried(error: ExchangeError) -> SessionError {
+    match error {
+        ExchangeError::Refused {
+            code,
+            sqlstate,
+            message,
+        } => SessionError::Unattached {
+            code,
+            sqlstate,
+            text: format!("{message} (Tidegate: the session could not be carried on)"),
+        },
+        error => error.into(),
     }
 }
 

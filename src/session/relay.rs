@@ -154,6 +154,9 @@ fn is_too_short_to_pass(
     backend: &mut ServerConnection,
     turns: Turns,
 ) -> Result<bool, SessionError> {
+    if turns == Turns::Never {
+        return Ok(false);
+    }
     match first(backend.input.peek(), turns) {
         First::Passes => Ok(false),
         First::Short => Ok(true),
@@ -215,11 +218,9 @@ pub async fn relay_answer(
             more.map_err(|error| cut_off(client, error))?;
         }
         let arrived = Instant::now();
-        if turns != Turns::Never && machine.is_untouched() {
-            is_short = is_too_short_to_pass(backend, turns)?;
-            if is_short {
-                continue;
-            }
+        if machine.is_untouched() && is_too_short_to_pass(backend, turns)? {
+            is_short = true;
+            continue;
         }
         timing.first_byte.get_or_insert(arrived);
         if let Some(id) = ask.statement_id.filter(|_| machine.is_untouched()) {

@@ -7,7 +7,7 @@ use super::lot::Lot;
 use super::rooms::Rooms;
 use super::watch::Clock;
 use crate::analytics::Recorder;
-use crate::backend::nodes::Node;
+use crate::backend::nodes::{Health, Node};
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -165,6 +165,9 @@ async fn follow(worker: Rc<Worker>) {
         for node in nodes.all() {
             if !nodes.takes_writes(node.id) {
                 worker.lot.ask(node.id, usize::MAX);
+            }
+            if node.state.load().health != Health::Up {
+                node.pool.drop_idle(None);
             }
         }
     }

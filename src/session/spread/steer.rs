@@ -329,10 +329,8 @@ impl Session {
                 return Err(error);
             }
             tracing::debug!(%error, node = %node.name, "a reader could not be used");
-            if !matches!(error, SessionError::Pool(_)) {
-                let nodes = &self.worker.rooms.nodes;
-                nodes.report_failure(node.id, &error.to_string());
-            }
+            let nodes = &self.worker.rooms.nodes;
+            nodes.report_failure(node.id, &error.to_string());
             if let Some(spread) = &mut self.spread {
                 spread.not_before = (now + UNAVAILABLE_TICKS, "reader_unavailable");
             }

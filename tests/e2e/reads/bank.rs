@@ -82,6 +82,10 @@ fn open_bank(topology: &Topology) {
         accounts.join(", ")
     ));
     topology.wait_copied(0);
+    // A server that is to take no more writes waits for statements under way, and they for rows of transactions that wait for it.
+    for server in &topology.servers {
+        server.run("SET GLOBAL innodb_lock_wait_timeout = 2");
+    }
 }
 
 /// Every acknowledged transfer is there, the sum is what it was, and each account is what its transfers made of it.
@@ -142,9 +146,9 @@ async fn no_transfer_is_lost_or_doubled_when_the_writer_changes() {
         errors += failed;
     }
     assert!(told.len() > 100, "only {} transfers", told.len());
-    // At most the transactions that were open at each of three moments.
+    // About the transactions that were open at each of three moments, and those that waited for rows of these.
     assert!(
-        errors <= 3 * 8 * 2,
+        errors <= 3 * 8 * 4,
         "{errors} errors for {} transfers",
         told.len()
     );
