@@ -433,10 +433,12 @@ impl Control {
         let url = &settings.backend.url;
         let tls = encrypted.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
         let max = settings.connections_max.max(1);
-        let constraints = PoolConstraints::new(0, max).unwrap_or_default();
+        let constraints = PoolConstraints::new(1, max).unwrap_or_default();
         let pool = PoolOpts::default()
             .with_constraints(constraints)
-            .with_inactive_connection_ttl(Duration::from_secs(60))
+            // What a moment has needed besides the one is not kept: it counts among the server's.
+            .with_inactive_connection_ttl(Duration::from_secs(5))
+            .with_ttl_check_interval(Duration::from_secs(1))
             .with_reset_connection(true);
         let opts = OptsBuilder::default()
             .ip_or_hostname(url.host.clone())

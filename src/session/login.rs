@@ -17,6 +17,7 @@ mod warm;
 use super::client::Client;
 use super::error::SessionError;
 use super::listener::Entrance;
+use super::rooms::Rooms;
 use super::spread::{Goal, Hold};
 use super::worker::Worker;
 use crate::admin;
@@ -26,7 +27,7 @@ use crate::backend::login::{self as backend_login, ConnectError, Login};
 use crate::backend::pool::Grant;
 use crate::backend::stream::Stream;
 use crate::backend::target::Like;
-use crate::config::{PoolMode, TlsMode};
+use crate::config::{Compression, PoolMode, TlsMode};
 use crate::protocol::auth::{
     CACHING_SHA2, Known, NATIVE, NativeVerifier, Nonce, Proof, Secret, ServerAuth, ServerStep,
     Verifier,
@@ -151,7 +152,7 @@ pub async fn greet(
     if rooms.tls.is_some() && !client.stream.is_secure() {
         greeting.capabilities |= capability::SSL;
     }
-    greeting.capabilities |= compression_allowed(&rooms.config.client.compression);
+    greeting.capabilities |= compression_offered(rooms, entrance);
     let mut payload = Vec::with_capacity(128);
     greeting.write(&mut payload);
     client.sequence = 0;
@@ -209,6 +210,16 @@ fn algorithm(
         _ if agreed & capability::COMPRESS != 0 => Ok(Some(Algorithm::Zlib)),
         (_, level @ 1..=22) => Ok(Some(Algorithm::Zstd(level))),
         _ => Err((3923, "Invalid zstd compression level for algorithm 'zstd'.")),
+    }
+}
+
+/// What we offer to compress with: where the backend is to do as the client, only what the backend can.
+fn compression_offered(rooms: &Rooms, entrance: Entrance) -> u32 {
+    let allowed = compression_allowed(&rooms.config.client.compression);
+    let follows = rooms.config.backend.compression == Compression::AsClient;
+    match rooms.facts.load().as_deref() {
+        Some(facts) if follows && entrance == Entrance::App => allowed & facts.capabilities,
+        _ => allowed,
     }
 }
 

@@ -34,7 +34,7 @@ const SESSION_IDS_FROM: u32 = 1 << 30;
 const GRANTS_MAX: Duration = Duration::from_millis(250);
 
 /// Longest time after the backend came back that a login waits for what goes on beside the clients.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
+const SETTLE_MAX: Duration = Duration::from_secs(4);
 
 /// How often it looks.
 const SETTLE_LOOK: Duration = Duration::from_millis(10);

@@ -275,7 +275,9 @@ fn query(statement: &mut Statement, words: &Words, scratch: &DigestScratch, scan
     };
     let grouped = (0..words.tokens.len())
         .any(|at| words.keyword(at) == "GROUP" && words.keyword(at + 1) == "BY");
+    // What the system's tables tell may be about the statement before it (OPTIMIZER_TRACE): none of ours may come in between.
     let trusted = words.text.len() <= SAMPLE_BYTES_MAX
+        && !statement.reads.iter().any(in_system_schema)
         && !scan.exotic
         && !found.unbound_literal
         && !scratch.notes().introducer;
