@@ -211,13 +211,13 @@ impl<G: Gate> Cache<G> {
         self.worth.observe(digest, backend_us);
     }
 
-    /// Whether the cache might take a statement, judged without the session: the cheap first question.
+    /// Whether the cache might take a statement, judged without the session: the cheap first question. `chosen`: by a query rule.
     ///
     /// # Errors
     /// The reason why it never would now.
-    pub fn may_take(&self, statement: &Statement) -> Result<(), Skip> {
+    pub fn may_take(&self, statement: &Statement, chosen: bool) -> Result<(), Skip> {
         match self.settings.enabled {
-            true => self.rules.may_take(statement, &self.worth),
+            true => self.rules.may_take(statement, chosen, &self.worth),
             false => Err(Skip::Disabled),
         }
     }
@@ -236,7 +236,7 @@ impl<G: Gate> Cache<G> {
                 user: request.env.user.as_str().into(),
                 schema: request.env.schema.as_deref().unwrap_or_default().into(),
                 is_binary: request.parameters.is_some(),
-                is_chosen: self.rules.is_chosen(digest, &tables),
+                is_chosen: request.is_chosen || self.rules.is_chosen(digest, &tables),
             },
             tables: tables.into(),
         })

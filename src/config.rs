@@ -14,12 +14,14 @@ pub mod load;
 pub mod logging;
 pub mod mistake;
 pub mod reference;
+pub mod rules;
 pub mod secret;
 pub mod types;
 
 mod check;
 
 pub use mistake::ConfigError;
+pub use rules::Rule;
 pub use secret::Secret;
 pub use types::{
     BackendTlsMode, BackendUrl, Compression, Consistency, LogFormat, Network, NodeEntry, PoolMode,
@@ -69,6 +71,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// Servers of the cluster beside that of `backend.url`.
     pub nodes: Vec<NodeEntry>,
+    /// Query rules, in order.
+    pub rules: Vec<Rule>,
 }
 
 /// One key with the value it has, for people: a row of the admin table `settings`.

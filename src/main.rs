@@ -9,6 +9,7 @@ use clap::Parser;
 use tidegate::config::cli::{Cli, Command, Serve};
 use tidegate::config::load::{Sources, load};
 use tidegate::config::{ConfigError, logging, reference};
+use tidegate::router::rules::Active;
 use tidegate::server;
 
 /// Ended by a fault at run time.
@@ -51,6 +52,16 @@ fn check_config(file: &Path) -> ExitCode {
         ..Sources::default()
     }) {
         Ok(loaded) => {
+            if let Err((at, mistake)) = Active::check(&loaded.config.rules) {
+                let name = loaded.config.rules.get(at).map_or("", |rule| &rule.name);
+                eprintln!(
+                    "{}: rule {name}: {} {}",
+                    file.display(),
+                    mistake.field,
+                    mistake.what
+                );
+                return ExitCode::from(MISUSED);
+            }
             for warning in &loaded.warnings {
                 eprintln!("warning: {warning}");
             }

@@ -15,6 +15,7 @@ use crate::http;
 use crate::metrics::MetricsError;
 use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
+use crate::router::rules::Active;
 use crate::session::listener::{DoorCounters, WorkerHandle};
 use crate::session::rooms::Rooms;
 use crate::session::throttle::Throttle;
@@ -79,6 +80,16 @@ pub enum ServerError {
     /// The certificate.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// A query rule.
+    #[error("rule {name}: {field} {what}")]
+    Rule {
+        /// Which.
+        name: String,
+        /// Where it shows.
+        field: &'static str,
+        /// What is wrong there.
+        what: String,
+    },
     /// The control plane's settings.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -154,6 +165,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
 fn start_chores(rooms: &Arc<Rooms>, stop: &Shutdown) -> Result<(), ServerError> {
     let (probe, until) = (rooms.probe.clone(), stop.clone());
     tokio::spawn(async move { probe.run(PROBE_EVERY, until).await });
+    tokio::spawn(rooms.views.clone().run(stop.clone()));
     tokio::spawn(learn_backend(rooms.clone(), stop.clone()));
     tokio::spawn(tick(rooms.clone(), stop.clone()));
     tokio::spawn(keep_time(rooms.clone()));
@@ -173,8 +185,8 @@ fn build(
         TlsMode::Disabled => None,
         _ => Some(ServerTls::new(&config)?),
     };
-    let rsa = RsaKey::generate()
-        .ok_or_else(|| system("RSA key")(io::Error::other("the crypto library made none")))?;
+    let no_key = || system("RSA key")(io::Error::other("the crypto library made none"));
+    let rsa = RsaKey::generate().ok_or_else(no_key)?;
     let nodes = Nodes::new(&config)?;
     let control = Control::new(first(&nodes)?.control.settings());
     let defaults = Defaults::new(control.clone());
@@ -189,6 +201,7 @@ fn build(
         probe.capabilities(),
     );
     follow_writer(&nodes, &config, &control, &binlog, stop);
+    let rules = rules(&config)?;
     let sources = sources::sources(&Parts {
         config: config.clone(),
         analytics: analytics.clone(),
@@ -198,19 +211,15 @@ fn build(
         cache: cache.clone(),
         store: history.map(|history| history.store().clone()),
         views: views.clone(),
+        rules: rules.clone(),
     });
-    let limits = admin::Limits::new(config.admin.rows_max, config.admin.query_ms_max);
-    let admin = Admin::start(sources, limits, Handle::current()).map_err(system("admin engine"))?;
-    tokio::spawn(views.clone().run(stop.clone()));
+    let admin = admin_engine(&config, sources)?;
     Ok(Arc::new(Rooms {
         shutdown: stop.clone(),
         tls,
         rsa: Arc::new(rsa),
         verifiers: Verifiers::default(),
-        throttle: Throttle::new(
-            config.login.failures_per_source_max,
-            Duration::from_millis(config.login.failures_window_ms),
-        ),
+        throttle: throttle(&config),
         nodes,
         facts: ArcSwapOption::empty(),
         probe,
@@ -221,6 +230,8 @@ fn build(
         store: history.map(|history| history.store().clone()),
         cache,
         views,
+        rules,
+        runtime: Handle::current(),
         admin,
         admin_account: admin_account(&config),
         defaults,
@@ -232,6 +243,29 @@ fn build(
         ticks: watch::Sender::new(0),
         config,
     }))
+}
+
+fn admin_engine(config: &Config, sources: admin::Sources) -> Result<Arc<Admin>, ServerError> {
+    let limits = admin::Limits::new(config.admin.rows_max, config.admin.query_ms_max);
+    Admin::start(sources, limits, Handle::current()).map_err(system("admin engine"))
+}
+
+fn throttle(config: &Config) -> Throttle {
+    let window = Duration::from_millis(config.login.failures_window_ms);
+    Throttle::new(config.login.failures_per_source_max, window)
+}
+
+/// The rules of the configuration.
+fn rules(config: &Config) -> Result<Arc<Active>, ServerError> {
+    let active = Active::new(&config.rules).map(Arc::new);
+    active.map_err(|(at, mistake)| ServerError::Rule {
+        name: config
+            .rules
+            .get(at)
+            .map_or_else(String::new, |rule| rule.name.clone()),
+        field: mistake.field,
+        what: mistake.what,
+    })
 }
 
 /// The server of `backend.url`.

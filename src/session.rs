@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod client;
 mod commands;
+mod deadline;
 mod diagnostics;
 mod error;
 mod exchange;
@@ -19,6 +20,7 @@ mod prepared;
 mod proxied;
 mod relay;
 pub mod rooms;
+mod ruling;
 mod spread;
 pub mod statements;
 mod text;
@@ -49,6 +51,7 @@ use lot::Seat;
 use mysql_common::collations::CollationId;
 use observe::Observer;
 use prepared::Prepared;
+use ruling::{Known, Ruling};
 use spread::Spread;
 use std::io;
 use std::rc::Rc;
@@ -103,6 +106,10 @@ struct Session {
     statement_ids: u32,
     /// Prepared statements with parameters that wait at the server as long data.
     long_data: usize,
+    /// What query rules say of the statement at hand, where there are any.
+    ruling: Option<Box<Ruling>>,
+    /// The query rules that this client may meet.
+    known_class: Option<Box<Known>>,
     /// Its part in a cluster; `None` without one.
     spread: Option<Box<Spread>>,
 }
@@ -353,6 +360,8 @@ impl Session {
             unplaceable: None,
             statement_ids: 0,
             long_data: 0,
+            ruling: None,
+            known_class: None,
         }
     }
 
@@ -373,7 +382,11 @@ impl Session {
     /// Answers one command; with an error if there is no backend connection for it.
     async fn answer_or_refuse(&mut self, request: Request) -> Result<(), SessionError> {
         self.seat.busy();
-        match self.answer(request).await {
+        let answered = self.answer(request).await;
+        if self.ruling.is_some() {
+            self.end_ruling();
+        }
+        match answered {
             Err(SessionError::Unattached {
                 code,
                 sqlstate,

@@ -203,6 +203,7 @@ fn asking_the_cache_about_what_it_does_not_take() {
             parameters: None,
             env: &env,
             caps: 0,
+            is_chosen: false,
         };
         assert_steady(text, || {
             cache.observe(statement.id, 150);

@@ -61,6 +61,12 @@ pub struct Sources {
     pub lost: RowsFn,
     /// Rows of `history`.
     pub history: RowsFn,
+    /// Rows of `rules`.
+    pub rules: RowsFn,
+    /// Rows of `limits`.
+    pub limits: RowsFn,
+    /// Rows of `breakers`.
+    pub breakers: RowsFn,
     /// Rows of `settings`.
     pub settings: RowsFn,
 }
@@ -90,6 +96,9 @@ impl Default for Sources {
             errors: none.clone(),
             lost: none.clone(),
             history: none.clone(),
+            rules: none.clone(),
+            limits: none.clone(),
+            breakers: none.clone(),
             settings: none,
         }
     }

@@ -14,6 +14,7 @@ pub mod pool_usage;
 pub mod pools;
 pub mod queries;
 pub mod query_history;
+pub mod rules;
 pub mod schema;
 pub mod served;
 pub mod sessions;

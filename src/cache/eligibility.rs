@@ -86,13 +86,18 @@ impl Rules {
         }
     }
 
-    /// What can be said of a statement without its session.
-    pub(super) fn may_take(&self, statement: &Statement, worth: &Worth) -> Result<(), Skip> {
+    /// What can be said of a statement without its session. `chosen`: by a query rule.
+    pub(super) fn may_take(
+        &self,
+        statement: &Statement,
+        chosen: bool,
+        worth: &Worth,
+    ) -> Result<(), Skip> {
         statement.cacheable.map_err(Skip::Statement)?;
         if statement.kind != Kind::Select || !statement.is_plain_read() {
             return Err(Skip::Statement(Uncacheable::NotQuery));
         }
-        if self.tables.is_empty() && !self.digests.contains(&statement.id) {
+        if self.tables.is_empty() && !chosen && !self.digests.contains(&statement.id) {
             self.dear_enough(statement.id, worth)?;
         }
         Ok(())
@@ -108,8 +113,8 @@ impl Rules {
     ) -> Result<Vec<TableKey>, Skip> {
         let statement = request.statement;
         // What most statements fail at comes first: they are cheap, and this is their only cost here.
-        self.may_take(statement, worth)?;
-        let by_digest = self.digests.contains(&statement.id);
+        self.may_take(statement, request.is_chosen, worth)?;
+        let by_digest = request.is_chosen || self.digests.contains(&statement.id);
         if self.users_exclude.contains(account_name(&request.env.user)) {
             return Err(Skip::UserExcluded);
         }

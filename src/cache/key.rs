@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub env: &'a SessionEnv,
     /// Capabilities of the client's connection.
     pub caps: u32,
+    /// A query rule has chosen it. Changes no byte of the answer, and is no part of the key.
+    pub is_chosen: bool,
 }
 
 /// The whole key of a result.

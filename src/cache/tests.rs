@@ -185,6 +185,7 @@ impl Bench {
             parameters: None,
             env: &self.env,
             caps: capability::DEPRECATE_EOF,
+            is_chosen: false,
         }
     }
 

@@ -10,13 +10,20 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS, Key, Raw, SECTIONS, did_you_mean, nearest};
 use super::mistake::{Mistake, Origin};
+use super::rules::RULE_FIELDS;
 
 /// A configuration is a page or two; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The lists of tables beside the sections, with their keys.
-const LISTS: [(&str, &[&str]); 2] = [
-    ("users", &["name", "password"]),
-    ("nodes", &["name", "address", "weight"]),
+/// A list of tables, and its keys.
+type List = (&'static str, fn() -> Vec<&'static str>);
+
+/// The lists of tables beside the sections.
+const LISTS: [List; 3] = [
+    ("users", || vec!["name", "password"]),
+    ("nodes", || vec!["name", "address", "weight"]),
+    ("rules", || {
+        RULE_FIELDS.iter().map(|field| field.name).collect()
+    }),
 ];
 
 /// A key as written.
@@ -167,7 +174,7 @@ impl Reader<'_> {
                 .iter()
                 .any(|(section, _)| !section.is_empty() && *section == word);
             if let Some((list, keys)) = LISTS.iter().find(|(list, _)| *list == word) {
-                self.list(list, keys, value.get_ref(), line);
+                self.list(list, &keys(), value.get_ref(), line);
                 continue;
             }
             match (value.get_ref(), keys::find(word)) {
@@ -208,7 +215,7 @@ impl Reader<'_> {
     fn list(
         &mut self,
         list: &'static str,
-        keys: &'static [&str],
+        keys: &[&'static str],
         value: &DeValue<'_>,
         line: usize,
     ) {

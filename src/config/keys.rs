@@ -102,7 +102,8 @@ pub enum Raw {
 }
 
 impl Raw {
-    fn kind(&self) -> &'static str {
+    /// What it is, in words.
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
             Self::Integer(_) => "a whole number",

@@ -8,6 +8,7 @@ use super::check;
 use super::file::{ConfigFile, WrittenTable};
 use super::keys::{self, Key, Raw};
 use super::mistake::{Mistake, Origin};
+use super::rules::{self, Rule};
 use super::types::{host_and_port, is_identifier};
 use super::{Config, ConfigError, NodeEntry, Secret, User};
 
@@ -85,9 +86,12 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     for table in &file.tables {
         match table.list {
             "nodes" => loading.node(table, path),
+            "rules" => {}
             _ => loading.user(table, path),
         }
     }
+    let rules = file.tables.iter().filter(|table| table.list == "rules");
+    loading.rules(rules, path);
     for (variable, value) in &sources.variables {
         let known = VARIABLES.iter().find(|(name, _)| name == variable);
         if let Some(key) = known.and_then(|(_, key)| keys::find(key)) {
@@ -266,6 +270,45 @@ impl Loading {
             port,
             weight,
         })
+    }
+
+    fn rules<'t>(&mut self, written: impl Iterator<Item = &'t WrittenTable>, path: &Path) {
+        let mut lines = Vec::new();
+        let mut tell = |line, what: String| {
+            self.mistakes.push(Mistake {
+                origin: Origin::line(path, line),
+                what: format!("rules.{what}"),
+            });
+        };
+        let mut read = Vec::new();
+        for table in written {
+            let (mut rule, mut is_good) = (Rule::default(), true);
+            for (name, raw, line) in &table.values {
+                let set = rules::field_of(name).map(|field| field.set(&mut rule, raw));
+                if let Some(Err(why)) = set {
+                    is_good = false;
+                    tell(*line, format!("{name} {why}"));
+                }
+            }
+            if !is_good {
+                continue;
+            }
+            // The line of the field that a mistake shows at, if it was written.
+            let line_of = |name: &str| table.get(name).map_or(table.line, |(_, line)| line);
+            match rule.check() {
+                Ok(()) => {
+                    lines.push(line_of("name"));
+                    read.push(rule);
+                }
+                Err(why) => tell(line_of(why.field), format!("{} {}", why.field, why.what)),
+            }
+        }
+        if let Err((at, why)) = rules::check_all(&read) {
+            let line = lines.get(at).copied().unwrap_or_default();
+            tell(line, format!("{} {}", why.field, why.what));
+        }
+        rules::in_order(&mut read);
+        self.config.rules = read;
     }
 
     /// The variable for the password wins over one in the file's URL, and loses against one in `--backend`.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::Config;
 use super::keys::{Field, KEYS, Key, SECTIONS};
+use super::rules::{RULE_FIELDS, RuleKind};
 
 /// Lines of comment are broken here.
 const WIDTH: usize = 110;
@@ -29,6 +30,10 @@ const LISTS: &str = r#"
 # name = "app"
 # password = "..."
 "#;
+
+const RULES: &str = "
+Query rules, as many as needed; the admin table `rules` shows and changes them. All that is said of whom and what must
+hold; then all of it is done. The first rule that matches is the only one, unless it `continues`.";
 
 /// The page, for the keys whose names begin with `prefix`; all of them when it is empty.
 pub fn page(prefix: &str) -> String {
@@ -56,8 +61,27 @@ pub fn page(prefix: &str) -> String {
     }
     if prefix.is_empty() {
         page.push_str(LISTS);
+        rules(&mut page);
     }
     page
+}
+
+/// What a rule can say, as comments: there is no rule by default.
+fn rules(page: &mut String) {
+    comment(page, RULES);
+    comment(page, "[[rules]]");
+    for field in RULE_FIELDS {
+        let value = match &field.kind {
+            RuleKind::Text(..) => "\"...\"",
+            RuleKind::Number(..) => "0",
+            RuleKind::Flag(_) if field.name == "enabled" => "true",
+            RuleKind::Flag(_) => "false",
+        };
+        let text = format!("{} Allowed: {}.", field.help, field.allowed());
+        page.push_str("#\n");
+        comment(page, &text);
+        comment(page, &format!("{} = {value}", field.name));
+    }
 }
 
 fn entry(page: &mut String, key: &Key) {

@@ -298,6 +298,18 @@ impl PacketBuffer {
         }
     }
 
+    /// Puts `bytes` in the place of the first `n` bytes of [`peek`](Self::peek).
+    pub fn replace_front(&mut self, n: usize, bytes: &[u8]) {
+        let rest = self.peek().get(n..).unwrap_or_default();
+        let whole = [bytes, rest].concat();
+        self.consume(usize::MAX);
+        self.reserve(whole.len());
+        if let Some(place) = self.block.get_mut(..whole.len()) {
+            place.copy_from_slice(&whole);
+            self.end = whole.len();
+        }
+    }
+
     /// Takes everything that is buffered: for who goes on reading in another way.
     pub fn take(&mut self) -> Vec<u8> {
         let taken = self.peek().to_vec();

@@ -42,6 +42,16 @@ pub enum Reason {
     PreparedRelayed,
     /// Neither cache nor views can be exact on this backend now; the label says which condition is missing.
     NoFreshness(&'static str),
+    /// The named rule answers it with an error.
+    RuleBlocks(&'static str),
+    /// The named rule's rewrite of it cannot be sent.
+    RuleRewrite(&'static str),
+    /// A limit of the named rule holds it back.
+    RuleLimit(&'static str),
+    /// The named rule's breaker is open for its digest.
+    RuleBreaker(&'static str),
+    /// The named rule keeps it off the cache.
+    RuleNoCache(&'static str),
 }
 
 impl Reason {
@@ -67,6 +77,11 @@ impl Reason {
             Reason::ViewFailed(d) => ("view_failed", Some(d)),
             Reason::PreparedRelayed => ("prepared_relayed", None),
             Reason::NoFreshness(d) => ("no_freshness", Some(d)),
+            Reason::RuleBlocks(d) => ("rule_blocks", Some(d)),
+            Reason::RuleRewrite(d) => ("rule_rewrite", Some(d)),
+            Reason::RuleLimit(d) => ("rule_limit", Some(d)),
+            Reason::RuleBreaker(d) => ("rule_breaker", Some(d)),
+            Reason::RuleNoCache(d) => ("rule_no_cache", Some(d)),
         }
     }
 

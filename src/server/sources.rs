@@ -7,6 +7,7 @@ use crate::backend::probe::Probe;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::router::rules::Active;
 use crate::store::Store;
 use crate::views::Views;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub store: Option<Arc<Store>>,
     /// `views`, `view_candidates`, `view_totals`.
     pub views: Arc<Views>,
+    /// `rules`, `limits`, `breakers`.
+    pub rules: Arc<Active>,
 }
 
 /// One function per table.
@@ -59,6 +62,9 @@ pub fn sources(parts: &Parts) -> Sources {
         errors: tables::errors::source(analytics()),
         lost: tables::lost::source(analytics(), parts.store.clone()),
         history: tables::history::source(parts.store.clone()),
+        rules: tables::rules::source(parts.rules.clone()),
+        limits: tables::rules::limits(parts.rules.clone()),
+        breakers: tables::rules::breakers(parts.rules.clone()),
         settings: tables::settings::source(parts.config.clone()),
         views: tables::views::source(parts.views.clone()),
         view_candidates: tables::view_candidates::source(parts.views.clone()),

@@ -12,7 +12,7 @@ use super::rooms::Rooms;
 use super::statements::whole_number;
 use crate::analytics::ServedBy;
 use crate::backend::connection::ExchangeError;
-use crate::cache::{Fill, Hit, Lookup, Request};
+use crate::cache::{Fill, Hit, Lookup, Request, Wanted};
 use crate::protocol::capability;
 use crate::protocol::column::{ColumnDefinition, column_type, packets, renumber};
 use crate::protocol::packet::{put_lenenc, write_packet_with};
@@ -20,6 +20,7 @@ use crate::protocol::relay::Summary;
 use crate::protocol::response::{EofPacket, OkPacket};
 use crate::protocol::status;
 use crate::router::reason::Reason;
+use crate::router::rules::Caching;
 use crate::sql::Statement;
 use crate::sql::env::SessionEnv;
 use crate::sql::skipped::skipped_rows;
@@ -99,9 +100,10 @@ impl Session {
             parameters: question.bound.map(Bound::key),
             env: &env,
             caps: self.client.capabilities,
+            is_chosen: self.caching().is_some(),
         };
-        let (mut reason, mut fill) = match rooms.cache.consider(&request) {
-            Err(skip) => (Reason::NotCacheable(skip.label()), None),
+        let (mut reason, mut fill) = match self.consider(&request) {
+            Err(reason) => (reason, None),
             Ok(wanted) => match Box::pin(rooms.cache.lookup(wanted)).await {
                 // The wait may have seen the address move to another server.
                 _ if rooms.binlog.is_of_another(env.variable("server_uuid")) => {
@@ -139,6 +141,15 @@ impl Session {
             fill,
             env: Some(env),
         })
+    }
+
+    /// Whether the cache takes a request, by what a rule says and by itself.
+    fn consider(&self, request: &Request<'_>) -> Result<Wanted, Reason> {
+        if let Some((Caching::Never, rule)) = self.caching() {
+            return Err(Reason::RuleNoCache(rule));
+        }
+        let considered = self.worker.rooms.cache.consider(request);
+        considered.map_err(|skip| Reason::NotCacheable(skip.label()))
     }
 
     /// The view for a question, or the label of the rule that keeps it on the base tables.

@@ -1,5 +1,6 @@
 //! The client's side of a session: its stream, its read buffer, what it negotiated. Frames, but interprets nothing.
 
+use super::deadline::Overdue;
 use super::error::SessionError;
 use super::relay::Turns;
 use super::watch::{Cut, Ticks, Watch};
@@ -45,6 +46,8 @@ pub struct Client {
     pub turns: Turns,
     /// The statement at hand may end a transaction and begin another.
     pub renews_transaction: bool,
+    /// Its statement has a deadline.
+    pub overdue: Option<Rc<Overdue>>,
     /// Bounds every wait of its session.
     pub watch: Rc<Watch>,
     /// When its login must be over.
@@ -78,6 +81,7 @@ impl Client {
             offers_file: false,
             turns: Turns::Never,
             renews_transaction: false,
+            overdue: None,
             watch,
             deadline: Instant::now(),
         }

@@ -5,13 +5,16 @@ use super::answers::Question;
 use super::error::SessionError;
 use super::observe::Execution;
 use super::relay::Timing;
+use super::ruling::RulesOn;
 use crate::analytics::ServedBy;
 use crate::cache::Request;
 use crate::protocol::column::{Cell, ColumnDefinition, ResultSetWriter};
 use crate::protocol::relay::Summary;
 use crate::router::plain;
 use crate::router::reason::Reason;
+use crate::router::rules::{Caching, Said};
 use crate::sql::Statement;
+use crate::sql::env::SessionEnv;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,15 +82,34 @@ impl Session {
             ("tables_written", names(&statement.writes)),
             ("aggregate", statement.aggregate.to_string()),
         ];
-        let decision = self.explain_decision(text, &statement, &mut rows).await?;
+        let on = self.rules_on(&statement, text);
+        let (text, statement) = match on.as_ref().and_then(|on| on.rewritten(text)) {
+            Some(text) => {
+                let statement = self.worker.statement(&text, self.lex_mode());
+                (text, statement)
+            }
+            None => (text.to_vec(), statement),
+        };
+        if let Some(on) = &on {
+            rows.extend(on.rows(&text));
+        }
+        let caching = on.as_ref().and_then(|on| on.said.cache);
+        let decision = match on.as_ref().and_then(RulesOn::blocks) {
+            Some(rule) => Reason::RuleBlocks(rule),
+            None => {
+                self.explain_decision(&text, &statement, caching, &mut rows)
+                    .await?
+            }
+        };
         let target = match decision {
             Reason::CacheHit => "cache",
             Reason::View => "view",
+            Reason::RuleBlocks(_) => "local",
             _ => "backend",
         };
         rows.push(("target", target.to_owned()));
         if target == "backend" && self.spread.is_some() {
-            let (node, why) = self.explain_place(text, &statement);
+            let (node, why) = self.explain_place(&text, &statement);
             rows.push(("node", node));
             rows.push(("node_reason", why.to_owned()));
         }
@@ -99,6 +121,7 @@ impl Session {
         &mut self,
         text: &[u8],
         statement: &Arc<Statement>,
+        caching: Said<Caching>,
         rows: &mut Vec<Row>,
     ) -> Result<Reason, SessionError> {
         let rooms = self.worker.rooms.clone();
@@ -107,7 +130,8 @@ impl Session {
         }
         if !statement.is_plain_read() {
             return Ok(
-                plain(statement, &rooms.cache, self.views_enabled()).unwrap_or(Reason::NotARead)
+                plain(statement, &rooms.cache, self.views_enabled(), caching)
+                    .unwrap_or(Reason::NotARead),
             );
         }
         let Some(env) = self.env().await? else {
@@ -124,46 +148,63 @@ impl Session {
             parameters: None,
             env: &env,
             caps: self.client.capabilities,
+            is_chosen: caching.is_some(),
         };
-        let mut reason = match rooms.cache.explain(&request) {
+        let kept = match caching {
+            Some((Caching::Never, rule)) => Err(Reason::RuleNoCache(rule)),
+            _ => rooms
+                .cache
+                .explain(&request)
+                .map_err(|skip| Reason::NotCacheable(skip.label())),
+        };
+        let mut reason = match kept {
             Ok(Some(row)) => {
                 rows.push(("cache_entry", row.entry));
                 Reason::CacheHit
             }
             Ok(None) => Reason::CacheMiss,
-            Err(skip) => Reason::NotCacheable(skip.label()),
+            Err(reason) => reason,
         };
         rows.push(("cache", reason.to_string()));
         if reason != Reason::CacheHit && statement.aggregate {
-            let question = Question {
-                statement,
-                text,
-                bound: None,
-                bytes_in: 0,
-            };
-            match self.view_route(&question, &env) {
-                Err(refusal) => reason = Reason::ViewRefused(refusal),
-                Ok(route) => {
-                    let wait = rooms.views.gate_wait();
-                    let view = &route.view;
-                    rows.push(("view", view.view.table_sql.to_string()));
-                    rows.push(("view_position", view.position.to_string()));
-                    rows.push((
-                        "rewritten",
-                        String::from_utf8_lossy(&route.sql).into_owned(),
-                    ));
-                    reason = match rooms
-                        .binlog
-                        .unchanged_since(&view.tables, view.position, view.epoch, wait)
-                        .await
-                    {
-                        Ok(_) => Reason::View,
-                        Err(error) => Reason::NotFresh(error.label()),
-                    };
-                }
-            }
+            reason = self.explain_view(text, statement, &env, rows).await;
         }
         Ok(reason)
+    }
+}
+
+impl Session {
+    /// Why a view answers an aggregate, or why none does.
+    async fn explain_view(
+        &self,
+        text: &[u8],
+        statement: &Arc<Statement>,
+        env: &Arc<SessionEnv>,
+        rows: &mut Vec<Row>,
+    ) -> Reason {
+        let question = Question {
+            statement,
+            text,
+            bound: None,
+            bytes_in: 0,
+        };
+        let route = match self.view_route(&question, env) {
+            Err(refusal) => return Reason::ViewRefused(refusal),
+            Ok(route) => route,
+        };
+        let rooms = &self.worker.rooms;
+        let (view, wait) = (&route.view, rooms.views.gate_wait());
+        rows.push(("view", view.view.table_sql.to_string()));
+        rows.push(("view_position", view.position.to_string()));
+        let rewritten = String::from_utf8_lossy(&route.sql).into_owned();
+        rows.push(("rewritten", rewritten));
+        let proof = rooms
+            .binlog
+            .unchanged_since(&view.tables, view.position, view.epoch, wait);
+        match proof.await {
+            Ok(_) => Reason::View,
+            Err(error) => Reason::NotFresh(error.label()),
+        }
     }
 }
 

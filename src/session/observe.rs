@@ -94,6 +94,11 @@ impl Observer {
         self.guard.info().id
     }
 
+    /// The app that its statements count for.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
     /// The connection did not say which app it is, so its statements may.
     pub fn wants_app(&self) -> bool {
         self.program.is_none()

@@ -3,8 +3,10 @@
 //! Never decodes a value further than a check needs.
 
 use super::answers::{Question, Tried, select_list_bytes};
+use super::deadline::in_time;
 use super::error::SessionError;
 use super::relay::{Ask, Timing, relay_answer, send_to_backend};
+use super::ruling::{Ruled, Subject};
 use super::statements::{PreparedKill, Victim, mentions_log_switch, whole_number};
 use super::text::{Request, may_change_state};
 use super::{Entrance, Session};
@@ -21,6 +23,7 @@ use crate::sql::placement::{Hint, hint};
 use crate::sql::session_statement::KillId;
 use crate::sql::{Kind, Statement};
 use crate::views::pattern::check::ParameterValue;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,6 +87,14 @@ pub(super) struct Prepared {
     kill: Option<PreparedKill>,
     /// What its text asks for itself, in a cluster.
     pub hint: Option<Hint>,
+    /// What the client prepared, where a query rule has put another statement in its place.
+    written: Option<Box<Written>>,
+}
+
+/// A statement as its client wrote it.
+struct Written {
+    statement: Arc<Statement>,
+    text: Arc<[u8]>,
 }
 
 impl Prepared {
@@ -109,6 +120,7 @@ impl Prepared {
             opens_cursor: false,
             kill: None,
             hint: None,
+            written: None,
         }
     }
 }
@@ -136,6 +148,22 @@ impl Prepared {
             on,
             ..Self::unread()
         }
+    }
+}
+
+impl Prepared {
+    /// What query rules are to see of it: the statement and its text.
+    fn as_written(&self) -> (Option<Arc<Statement>>, Option<Arc<[u8]>>) {
+        match &self.written {
+            Some(written) => (Some(written.statement.clone()), Some(written.text.clone())),
+            None => (self.statement.clone(), self.text.clone()),
+        }
+    }
+
+    /// Long data that waits at the server is to be forgotten there: the statement's id on this connection, if there is any.
+    pub(super) fn reset_long_data(&mut self, serial: u64) -> Option<u32> {
+        let had = std::mem::replace(&mut self.long_data, false);
+        (had && self.on.0 == serial).then_some(self.on.1)
     }
 }
 
@@ -280,6 +308,34 @@ fn moment(value: &[u8]) -> ParameterValue<'_> {
 }
 
 impl Session {
+    /// COM_STMT_PREPARE of a statement that query rules may have something to say of.
+    async fn prepare_ruled(
+        &mut self,
+        length: usize,
+        statement: Arc<Statement>,
+    ) -> Result<(), SessionError> {
+        let mut timing = Timing::start();
+        let written = Written {
+            statement,
+            text: Arc::from(self.body(length)),
+        };
+        let subject = Subject {
+            statement: &written.statement,
+            prepared: None,
+            command: Command::StmtPrepare,
+            length,
+        };
+        match self.ask_rules(&subject, &mut timing).await? {
+            Ruled::Refused => Ok(()),
+            Ruled::Goes => self.prepare_as(length, written.statement, None).await,
+            Ruled::Replaced(length) => {
+                let statement = self.worker.statement(self.body(length), self.lex_mode());
+                self.prepare_as(length, statement, Some(Box::new(written)))
+                    .await
+            }
+        }
+    }
+
     /// COM_STMT_PREPARE.
     pub(super) async fn prepare(&mut self, length: usize) -> Result<(), SessionError> {
         if self.prepared.len() >= PREPARED_MAX {
@@ -293,6 +349,19 @@ impl Session {
                 .map_err(SessionError::ClientIo);
         }
         let statement = self.worker.statement(self.body(length), self.lex_mode());
+        if self.entrance == Entrance::App && self.worker.rooms.rules.is_any() {
+            return Box::pin(self.prepare_ruled(length, statement)).await;
+        }
+        self.prepare_as(length, statement, None).await
+    }
+
+    /// Prepares the statement at the front of the buffer; `written`: what stood there before.
+    async fn prepare_as(
+        &mut self,
+        length: usize,
+        statement: Arc<Statement>,
+        written: Option<Box<Written>>,
+    ) -> Result<(), SessionError> {
         if matches!(statement.kind, Kind::Set) && mentions_log_switch(self.body(length)) {
             self.set_unlogged(true);
         }
@@ -338,6 +407,7 @@ impl Session {
                 env_changes,
                 kill,
                 hint,
+                written,
                 on: (self.backend.serial, done.statement_id),
                 changes: self.changes,
                 ..Prepared::unread()
@@ -390,6 +460,12 @@ impl Session {
                 .refuse_unknown_prepared(Command::StmtExecute, length)
                 .await;
         };
+        if self.worker.rooms.rules.is_any() && self.entrance == Entrance::App {
+            let asked = Box::pin(self.ask_rules_of(id, length, &mut timing));
+            if asked.await? {
+                return Ok(());
+            }
+        }
         let victim = self.victim(id, length);
         let TakenIn { statement, better } = self.take_in(id, length);
         self.observer
@@ -436,6 +512,27 @@ impl Session {
         Ok(())
     }
 
+    /// Asks the query rules about an execution. True: the client has its answer, an error.
+    async fn ask_rules_of(
+        &mut self,
+        id: u32,
+        length: usize,
+        timing: &mut Timing,
+    ) -> Result<bool, SessionError> {
+        let prepared = self.prepared.get(&id).map(Prepared::as_written);
+        let Some((Some(statement), prepared)) = prepared else {
+            return Ok(false);
+        };
+        let subject = Subject {
+            statement: &statement,
+            prepared,
+            command: Command::StmtExecute,
+            length,
+        };
+        let ruled = self.ask_rules(&subject, timing).await?;
+        Ok(matches!(ruled, Ruled::Refused))
+    }
+
     /// Whom the execution at the front of the buffer kills, if it is a KILL with an id of ours.
     fn victim(&self, id: u32, length: usize) -> Option<Victim> {
         let prepared = self.prepared.get(&id)?;
@@ -459,7 +556,8 @@ impl Session {
 
     /// Remembers the types that an execution brings, and copies its parameters if it may be answered from elsewhere.
     fn take_in(&mut self, id: u32, length: usize) -> TakenIn {
-        let caps = self.client.capabilities;
+        let (caps, caching) = (self.client.capabilities, self.caching());
+        let rooms = &self.worker.rooms;
         let packet = self
             .client
             .input
@@ -498,8 +596,8 @@ impl Session {
             && simple
             && prepared.may_be_better
         {
-            let rooms = &self.worker.rooms;
-            taken.better = match plain(statement, &rooms.cache, rooms.config.views.enabled) {
+            let (cache, views) = (&rooms.cache, rooms.config.views.enabled);
+            taken.better = match plain(statement, cache, views, caching) {
                 Some(reason) => Err(reason),
                 None => bound(&parameters, &prepared.types)
                     .map(|bound| (text.clone(), bound))
@@ -574,16 +672,17 @@ impl Session {
             Expect::Query
         };
         self.client.turns = self.turns();
+        let deadline = self.deadline();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
-        let summary = relay_answer(
+        let relayed = relay_answer(
             client,
             backend,
             machine,
             expect,
             timing,
             fill.as_deref_mut(),
-        )
-        .await?;
+        );
+        let summary = in_time(deadline, pin!(relayed)).await?;
         let request = Request {
             statement,
             reason,

@@ -290,7 +290,10 @@ async fn pass_on(
 ) -> Result<(), SessionError> {
     let bytes = backend.input.peek().get(..fed.consumed).unwrap_or_default();
     let edited = match fed.ok_bytes {
-        0 => None,
+        0 => client
+            .overdue
+            .as_ref()
+            .and_then(|overdue| overdue.edit(bytes, fed)),
         length => {
             let (from, to) = (backend.capabilities, client.capabilities);
             let edited = edit_ok(bytes, length, from, to, &hidden(backend, renews));

@@ -15,6 +15,7 @@ use crate::binlog::Binlog;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::protocol::auth::RsaKey;
+use crate::router::rules::Active;
 use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
 use crate::store::Store;
@@ -76,6 +77,10 @@ pub struct Rooms {
     pub cache: Arc<Cache>,
     /// Aggregate views.
     pub views: Arc<Views>,
+    /// Query rules.
+    pub rules: Arc<Active>,
+    /// The control plane's runtime.
+    pub runtime: tokio::runtime::Handle,
     /// The virtual schema.
     pub admin: Arc<Admin>,
     /// Name and password of the administrator.

@@ -1,10 +1,12 @@
 //! COM_QUERY: from the text to its answer. `answer_query` is the one line that every statement follows.
 
 use super::answers::{Question, Tried};
+use super::deadline::in_time;
 use super::error::SessionError;
 use super::observe::{Execution, Observer, us};
 use super::prepared::{Bound, leaves_out_trackers};
 use super::relay::{Timing, relay_answer, send_to_backend};
+use super::ruling::{Ruled, Subject};
 use super::statements::mentions_log_switch;
 use super::worker::Worker;
 use super::{Entrance, Session};
@@ -12,7 +14,7 @@ use crate::analytics::ServedBy;
 use crate::backend::variables::is_holding;
 use crate::binlog::Binlog;
 use crate::cache::Fill;
-use crate::protocol::command::{QueryBody, put_query};
+use crate::protocol::command::{Command, QueryBody, put_query};
 use crate::protocol::packet::{HEADER_BYTES, write_packet};
 use crate::protocol::relay::{Expect, Summary};
 use crate::protocol::{capability, status};
@@ -22,6 +24,7 @@ use crate::router::ties::{Reported, Tie};
 use crate::sql::env::SessionEnv;
 use crate::sql::{Kind, LexMode, Statement};
 use crate::views;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -73,28 +76,65 @@ impl Session {
         if self.asks_admin(query.text) {
             return Box::pin(self.answer_from_admin(length, &statement, &mut timing)).await;
         }
+        if self.worker.rooms.rules.is_any() {
+            return Box::pin(self.answer_ruled(length, statement, &mut timing)).await;
+        }
+        self.answer_statement(length, &statement, &mut timing).await
+    }
+
+    /// Answers a statement that query rules may have something to say of.
+    async fn answer_ruled(
+        &mut self,
+        length: usize,
+        statement: Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
+        let subject = Subject {
+            statement: &statement,
+            prepared: None,
+            command: Command::Query,
+            length,
+        };
+        match self.ask_rules(&subject, timing).await? {
+            Ruled::Refused => Ok(()),
+            Ruled::Goes => self.answer_statement(length, &statement, timing).await,
+            Ruled::Replaced(length) => {
+                let text = self.query_text(length);
+                let statement = self.worker.statement(&text, self.lex_mode());
+                self.answer_statement(length, &statement, timing).await
+            }
+        }
+    }
+
+    /// Answers a statement by what it is.
+    async fn answer_statement(
+        &mut self,
+        length: usize,
+        statement: &Arc<Statement>,
+        timing: &mut Timing,
+    ) -> Result<(), SessionError> {
         if matches!(
             statement.kind,
             Kind::Kill | Kind::ExplainRoute | Kind::Use | Kind::Set
         ) {
-            let text = query.text.to_vec();
+            let text = self.query_text(length);
             return self
-                .answer_session_statement(length, &text, &statement, &mut timing)
+                .answer_session_statement(length, &text, statement, timing)
                 .await;
         }
         let unread = statement.kind == Kind::Multi || statement.opaque.is_some();
-        if unread && mentions_log_switch(query.text) {
+        if unread && mentions_log_switch(self.body(length)) {
             self.set_unlogged(true);
         }
-        if let Some(reason) = plain(&statement, &self.worker.rooms.cache, self.views_enabled()) {
+        let (cache, views) = (&self.worker.rooms.cache, self.views_enabled());
+        if let Some(reason) = plain(statement, cache, views, self.caching()) {
             return self
-                .relay_statement(length, &statement, reason, None, &mut timing)
+                .relay_statement(length, statement, reason, None, timing)
                 .await
                 .map(drop);
         }
         let text = self.query_text(length);
-        self.answer_read(length, &text, &statement, &mut timing)
-            .await
+        self.answer_read(length, &text, statement, timing).await
     }
 
     /// A copy of the text at the front of the buffer.
@@ -196,16 +236,17 @@ impl Session {
         self.client.offers_file = self.may_load(statement);
         self.client.turns = self.turns();
         self.client.renews_transaction = self.renews_transaction(statement);
+        let deadline = self.deadline();
         let (client, backend, machine) = (&mut self.client, &mut self.backend, &mut self.machine);
-        let summary = relay_answer(
+        let relayed = relay_answer(
             client,
             backend,
             machine,
             Expect::Query,
             timing,
             fill.as_deref_mut(),
-        )
-        .await?;
+        );
+        let summary = in_time(deadline, pin!(relayed)).await?;
         let request = Request {
             statement: Some(statement),
             reason,
@@ -221,11 +262,14 @@ impl Session {
     pub(super) fn answered(
         &mut self,
         request: &Request<'_>,
-        summary: Summary,
+        mut summary: Summary,
         fill: Option<Box<Fill<Binlog>>>,
         timing: &Timing,
     ) -> Option<u64> {
         let ok = summary.error.is_none();
+        if self.ruling.is_some() {
+            self.ruled_statement_answered(&mut summary);
+        }
         let status = ok.then_some(summary.status);
         match request.statement {
             Some(statement) => self.state.observe(statement, status),

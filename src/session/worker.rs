@@ -8,6 +8,7 @@ use super::rooms::Rooms;
 use super::watch::Clock;
 use crate::analytics::Recorder;
 use crate::backend::nodes::{Health, Node};
+use crate::router::rules::Memo;
 use crate::sql::{DigestScratch, LexMode, LocalStatements, Statement};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -48,6 +49,8 @@ pub struct Worker {
     pub columns: RefCell<HashMap<u128, Rc<Columns>>>,
     /// Makes the keys of `columns` unguessable.
     pub columns_seed: u64,
+    /// What is known of the query rules; never borrowed over an await.
+    pub rules: RefCell<Memo>,
     /// The stop signal has come. A flag of our own: asking the signal itself takes a lock.
     pub stopping: Cell<bool>,
     /// Sessions running.
@@ -121,6 +124,7 @@ pub fn run(
         services: RefCell::new(Vec::new()),
         columns: RefCell::default(),
         columns_seed: rand::random(),
+        rules: RefCell::default(),
         stopping: Cell::new(false),
         sessions: Cell::new(0),
         clock: Clock::new(&rooms.config),

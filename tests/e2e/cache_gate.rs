@@ -88,6 +88,7 @@ impl Rig {
             parameters: None,
             env: &self.env,
             caps: CAPS,
+            is_chosen: false,
         }
     }
 

@@ -25,6 +25,7 @@ mod other_server;
 mod probe;
 mod readme;
 mod reads;
+mod rules;
 mod sessions;
 mod sharing;
 mod strict;

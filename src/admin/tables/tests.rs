@@ -14,7 +14,8 @@ use crate::backend::nodes::Nodes;
 use crate::backend::probe::Probe;
 use crate::binlog::{Binlog, Unavailable};
 use crate::cache::{Cache, Settings};
-use crate::config::Config;
+use crate::config::{Config, Rule};
+use crate::router::rules::Active;
 use crate::store::{self, Minute, Store};
 
 fn sources() -> (Sources, Arc<Analytics>) {
@@ -25,6 +26,7 @@ fn sources() -> (Sources, Arc<Analytics>) {
     let log = Binlog::unavailable(Unavailable::Starting);
     let settings = Settings::from(&config.cache);
     let cached = Cache::new(settings, log, tokio::runtime::Handle::current());
+    let ruled = ruled();
     let sources = Sources {
         history: history::source(None),
         query_history: query_history::source(None, 100, Duration::ZERO),
@@ -34,9 +36,28 @@ fn sources() -> (Sources, Arc<Analytics>) {
         backends: backends::source(Nodes::new(&config).unwrap(), Probe::new(control)),
         binlog: binlog::source(backend(), Binlog::unavailable(Unavailable::Starting)),
         settings: settings::source(config),
+        rules: rules::source(ruled.clone()),
+        limits: rules::limits(ruled.clone()),
+        breakers: rules::breakers(ruled),
         ..Sources::of_analytics(&analytics)
     };
     (sources, analytics)
+}
+
+/// One rule whose limit and breaker were met.
+fn ruled() -> Arc<Active> {
+    let rule = Rule {
+        name: "few".to_owned(),
+        concurrent_max: 1,
+        breaker_timeouts: 1,
+        ..Rule::default()
+    };
+    let active = Active::new(&[rule]).unwrap();
+    if let Some(gate) = &active.now().all[0].gate {
+        gate.bucket("*");
+        gate.ended(7, true, None, Instant::now());
+    }
+    Arc::new(active)
 }
 
 /// Two executions, one slow and wrong, by ann in shop, and a pool that was looked at twice.

@@ -307,6 +307,7 @@ impl Reader {
                 parameters: None,
                 env: &session,
                 caps: 0,
+                is_chosen: false,
             };
             let wanted = self.cache.consider(&request).expect("a rule takes it");
             match self.cache.lookup(wanted).await {

@@ -172,16 +172,23 @@ impl Session {
         };
         let learnt = self.worker.writers_only.borrow();
         let learnt = learnt.contains(&statement.id.0).then_some("left_state");
-        place(&Asked {
+        let ruled = self.routed();
+        let placed = place(&Asked {
             statement,
-            hint,
+            hint: ruled.or(hint),
             state: &self.state,
             tie,
             on_reader: is_elsewhere,
             needs_writer: needs_writer.or(learnt),
             reads: rooms.config.cluster.reads,
             consistency: rooms.config.cluster.consistency,
-        })
+        });
+        // What a query rule asks for is done as a hint is.
+        match placed {
+            Place::Writer("hint") if ruled.is_some() => Place::Writer("rule"),
+            Place::Reader("hint") if ruled.is_some() => Place::Reader("rule"),
+            placed => placed,
+        }
     }
 
     /// The server that a statement would go to now, and why.
