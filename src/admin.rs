@@ -1,6 +1,7 @@
-//! The virtual schema: SQL over snapshots of the other rooms. Never touches a client's data and changes nothing.
+//! The virtual schema: SQL over snapshots of the other rooms. Never touches a client's data; changes nothing but what `runtime` lets.
 //!
 //! `catalog` lists the tables; `sources` gives their rows; `vtab` shows them to SQLite as virtual tables.
+//! What may be changed is changed by `writes` (the statements) and `runtime` (the state).
 //! A statement goes `lexer` -> `statement` (what it is) -> `dialect` (MySQL to SQLite) -> `engine` (SQLite on its own thread).
 //! On the wire: session -> pipe -> `front` (checks every command) -> opensrv-mysql -> `shim` -> `conversation`.
 
@@ -15,6 +16,7 @@ mod front;
 pub mod functions;
 pub mod information_schema;
 pub mod lexer;
+pub mod runtime;
 mod scope;
 mod shim;
 pub mod show;
@@ -27,6 +29,7 @@ pub mod value;
 pub mod variables;
 pub mod vtab;
 pub mod wire;
+mod writes;
 
 use std::io;
 use std::sync::Arc;
@@ -130,10 +133,12 @@ impl Admin {
             connection_id: 0,
             schema: None,
         };
-        let mut conversation = Conversation::new(self.engine.clone(), identity)?;
+        let mut conversation = Conversation::new(self.engine.clone(), identity)?.only_reading();
         match conversation.run(sql, parameters).await? {
             Outcome::Rows(result) => Ok(result),
-            Outcome::Done => Err(Error::Unsupported("a statement without rows".to_owned())),
+            Outcome::Done | Outcome::Changed(_) => {
+                Err(Error::Unsupported("a statement without rows".to_owned()))
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! their snapshots; this room knows neither cache nor views nor router, only the labels that events bring.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ahash::AHashMap;
@@ -78,6 +78,7 @@ pub struct Lost {
 #[derive(Debug)]
 pub struct Analytics {
     config: config::Analytics,
+    slow_us: Arc<AtomicU64>,
     clock: Clock,
     users: Arc<Names>,
     apps: Arc<Names>,
@@ -92,11 +93,18 @@ pub struct Analytics {
 }
 
 impl Analytics {
+    /// From now on a statement that takes so long is slow.
+    pub fn set_slow_query_ms(&self, ms: u64) {
+        self.slow_us
+            .store(ms.saturating_mul(1_000), Ordering::Relaxed);
+    }
+
     /// Nothing observed yet, by `workers` threads.
     pub fn new(config: &config::Analytics, workers: usize) -> Arc<Self> {
         let per_worker = config.events_max.div_ceil(workers.max(1));
         Arc::new(Self {
             config: config.clone(),
+            slow_us: Arc::new(AtomicU64::new(config.slow_query_ms.saturating_mul(1_000))),
             clock: Clock::start(),
             users: Arc::new(Names::new(config.users_max)),
             apps: Arc::new(Names::new(config.apps_max)),
@@ -133,7 +141,7 @@ impl Analytics {
             recent: Arc::clone(&self.recent),
             apps: Arc::clone(&self.apps),
             clock: self.clock,
-            slow_us: self.config.slow_query_ms.saturating_mul(1_000),
+            slow_us: self.slow_us.clone(),
             sample_literals: self.config.sample_literals,
         };
         let inside = Inside {

@@ -168,6 +168,7 @@ pub enum Lookup<G: Gate = Binlog> {
 #[derive(Debug)]
 pub struct Cache<G: Gate = Binlog> {
     settings: Settings,
+    is_enabled: AtomicBool,
     rules: Rules,
     gate: Arc<G>,
     entries: Entries,
@@ -186,6 +187,7 @@ impl<G: Gate> Cache<G> {
     pub fn new(settings: Settings, gate: Arc<G>, runtime: tokio::runtime::Handle) -> Arc<Self> {
         let counters = Arc::new(Counters::default());
         Arc::new(Self {
+            is_enabled: AtomicBool::new(settings.enabled),
             rules: Rules::new(&settings),
             entries: Entries::new(settings.bytes_max, settings.entries_max, counters.clone()),
             settings,
@@ -206,6 +208,11 @@ impl<G: Gate> Cache<G> {
         self.has_secondary_engine.store(present, Relaxed);
     }
 
+    /// Switches it on or off. What is kept stays, and counts again under the proof when it is on.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.is_enabled.store(enabled, Relaxed);
+    }
+
     /// Notes what the backend took for a read of this digest, to the last byte.
     pub fn observe(&self, digest: DigestId, backend_us: u64) {
         self.worth.observe(digest, backend_us);
@@ -216,7 +223,7 @@ impl<G: Gate> Cache<G> {
     /// # Errors
     /// The reason why it never would now.
     pub fn may_take(&self, statement: &Statement, chosen: bool) -> Result<(), Skip> {
-        match self.settings.enabled {
+        match self.is_enabled.load(Relaxed) {
             true => self.rules.may_take(statement, chosen, &self.worth),
             false => Err(Skip::Disabled),
         }
@@ -257,7 +264,7 @@ impl<G: Gate> Cache<G> {
     }
 
     fn judge(&self, request: &Request<'_>, counts: bool) -> Result<Vec<TableKey>, Skip> {
-        if !self.settings.enabled {
+        if !self.is_enabled.load(Relaxed) {
             return Err(Skip::Disabled);
         }
         let minute = (self.started.elapsed().as_secs() / 60) as u16;

@@ -676,6 +676,9 @@ impl Default for History {
     }
 }
 
+/// Name of the file that SAVE writes into `data_dir`.
+pub const RUNTIME_FILE: &str = "runtime.toml";
+
 /// What stands in `history.path` for the file in the data directory.
 const HISTORY_AUTO: &str = "auto";
 

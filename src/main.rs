@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use tidegate::config::cli::{Cli, Command, Serve};
-use tidegate::config::load::{Sources, load};
-use tidegate::config::{ConfigError, logging, reference};
+use tidegate::config::load::{Sources, load, overlay};
+use tidegate::config::{ConfigError, RUNTIME_FILE, logging, reference};
 use tidegate::router::rules::Active;
 use tidegate::server;
 
@@ -30,14 +30,19 @@ fn serve(arguments: &Serve) -> ExitCode {
         Ok(loaded) => loaded,
         Err(mistakes) => return refuse(&mistakes),
     };
-    if let Err(why) = logging::start(&loaded.config.log) {
+    let written = loaded.config;
+    let config = match overlay(&written, &written.data_dir().join(RUNTIME_FILE)) {
+        Ok(saved) => saved.unwrap_or_else(|| written.clone()),
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    if let Err(why) = logging::start(&config.log) {
         eprintln!("tidegate: logging cannot be started: {why}");
         return ExitCode::from(FAILED);
     }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match server::run(Arc::new(loaded.config)) {
+    match server::run(Arc::new(config), &written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot serve");

@@ -15,7 +15,6 @@ use crate::http;
 use crate::metrics::MetricsError;
 use crate::protocol::auth::{RsaKey, Secret};
 use crate::protocol::capability;
-use crate::router::rules::Active;
 use crate::session::listener::{DoorCounters, WorkerHandle};
 use crate::session::rooms::Rooms;
 use crate::session::throttle::Throttle;
@@ -26,6 +25,7 @@ use crate::shutdown::Shutdown;
 use crate::sql::StatementCache;
 use crate::views::Views;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use changes::Live;
 use history::History;
 use listeners::Listeners;
 use sources::Parts;
@@ -41,6 +41,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 mod certificates;
+mod changes;
 mod history;
 mod listeners;
 mod pages;
@@ -110,11 +111,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::System { what, error }
 }
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// Runs until SIGTERM or SIGINT, then drains. `written` is the configuration without what SAVE has kept.
 ///
 /// # Errors
 /// What keeps it from starting. A backend that is not there does not: clients are told until it comes.
-pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
+pub fn run(config: Arc<Config>, written: &Config) -> Result<(), ServerError> {
     let control_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -128,7 +129,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let workers_count = config.runtime.workers_effective();
     let analytics = Analytics::new(&config.analytics, workers_count);
     let history = History::start(&config, &analytics).map_err(system("history thread"))?;
-    let rooms = build(config.clone(), &stop, analytics, history.as_ref())?;
+    let rooms = build(config.clone(), written, &stop, analytics, history.as_ref())?;
     let (workers, threads) = start_workers(&rooms, workers_count)?;
     let counters = Arc::new(DoorCounters::default());
     let http = listeners.start(&config, &workers, &counters, &stop)?;
@@ -177,14 +178,12 @@ fn start_chores(rooms: &Arc<Rooms>, stop: &Shutdown) -> Result<(), ServerError> 
 /// Builds every room, in the order in which they use each other, and starts the tasks that they live by.
 fn build(
     config: Arc<Config>,
+    written: &Config,
     stop: &Shutdown,
     analytics: Arc<Analytics>,
     history: Option<&Arc<History>>,
 ) -> Result<Arc<Rooms>, ServerError> {
-    let tls = match config.tls.mode {
-        TlsMode::Disabled => None,
-        _ => Some(ServerTls::new(&config)?),
-    };
+    let tls = client_tls(&config)?;
     let no_key = || system("RSA key")(io::Error::other("the crypto library made none"));
     let rsa = RsaKey::generate().ok_or_else(no_key)?;
     let nodes = Nodes::new(&config)?;
@@ -201,7 +200,7 @@ fn build(
         probe.capabilities(),
     );
     follow_writer(&nodes, &config, &control, &binlog, stop);
-    let rules = rules(&config)?;
+    let live = Live::new(written, &config, &analytics, &cache)?;
     let sources = sources::sources(&Parts {
         config: config.clone(),
         analytics: analytics.clone(),
@@ -211,7 +210,8 @@ fn build(
         cache: cache.clone(),
         store: history.map(|history| history.store().clone()),
         views: views.clone(),
-        rules: rules.clone(),
+        rules: live.rules.clone(),
+        runtime: live.runtime,
     });
     let admin = admin_engine(&config, sources)?;
     Ok(Arc::new(Rooms {
@@ -220,6 +220,7 @@ fn build(
         rsa: Arc::new(rsa),
         verifiers: Verifiers::default(),
         throttle: throttle(&config),
+        users: live.users,
         nodes,
         facts: ArcSwapOption::empty(),
         probe,
@@ -230,7 +231,7 @@ fn build(
         store: history.map(|history| history.store().clone()),
         cache,
         views,
-        rules,
+        rules: live.rules,
         runtime: Handle::current(),
         admin,
         admin_account: admin_account(&config),
@@ -250,22 +251,17 @@ fn admin_engine(config: &Config, sources: admin::Sources) -> Result<Arc<Admin>, 
     Admin::start(sources, limits, Handle::current()).map_err(system("admin engine"))
 }
 
+/// TLS towards clients.
+fn client_tls(config: &Config) -> Result<Option<ServerTls>, ServerError> {
+    Ok(match config.tls.mode {
+        TlsMode::Disabled => None,
+        _ => Some(ServerTls::new(config)?),
+    })
+}
+
 fn throttle(config: &Config) -> Throttle {
     let window = Duration::from_millis(config.login.failures_window_ms);
     Throttle::new(config.login.failures_per_source_max, window)
-}
-
-/// The rules of the configuration.
-fn rules(config: &Config) -> Result<Arc<Active>, ServerError> {
-    let active = Active::new(&config.rules).map(Arc::new);
-    active.map_err(|(at, mistake)| ServerError::Rule {
-        name: config
-            .rules
-            .get(at)
-            .map_or_else(String::new, |rule| rule.name.clone()),
-        field: mistake.field,
-        what: mistake.what,
-    })
 }
 
 /// The server of `backend.url`.

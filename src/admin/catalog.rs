@@ -172,6 +172,8 @@ pub static TABLES: &[&Table] = &[
     &tables::rules::LIMITS,
     &tables::rules::BREAKERS,
     &tables::settings::TABLE,
+    &tables::users::TABLE,
+    &tables::users::CHANGES,
     &tables::schema::TABLES_TABLE,
     &tables::schema::COLUMNS_TABLE,
 ];

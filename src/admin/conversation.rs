@@ -2,12 +2,15 @@
 //! Knows the engine and no wire.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::context::{Context, Identity};
 use super::engine::{Description, Engine, ResultSet};
 use super::error::Error;
+use super::runtime::{Action, Runtime};
 use super::statement::{self, NewValue, Plan};
 use super::value::Value;
+use super::writes::{Keep, Write};
 
 /// Prepared statements that one session may hold.
 const STATEMENTS_MAX: usize = 1024;
@@ -17,6 +20,8 @@ const STATEMENTS_MAX: usize = 1024;
 pub enum Outcome {
     /// It gave no rows: OK.
     Done,
+    /// It changed so many rows.
+    Changed(u64),
     /// It gave these rows.
     Rows(ResultSet),
 }
@@ -27,6 +32,7 @@ pub struct Conversation {
     context: Context,
     statements: HashMap<u32, (String, usize)>,
     last_id: u32,
+    only_reads: bool,
 }
 
 impl Conversation {
@@ -49,7 +55,16 @@ impl Conversation {
             context,
             statements: HashMap::new(),
             last_id: 0,
+            only_reads: false,
         })
+    }
+
+    /// The same for somebody who may change nothing.
+    pub fn only_reading(self) -> Self {
+        Self {
+            only_reads: true,
+            ..self
+        }
     }
 
     /// The session's state.
@@ -95,6 +110,8 @@ impl Conversation {
             }
             Plan::Use(schema) => self.context.schema = schema,
             Plan::Nothing => {}
+            Plan::Write(write) => return self.write(write, parameters).await,
+            Plan::Keep(keep) => self.keep(keep).await?,
             Plan::Set(assignments) => {
                 let mut parameters = parameters.into_iter();
                 for assignment in assignments {
@@ -116,6 +133,40 @@ impl Conversation {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// The state that this session may change.
+    fn changes(&self) -> Result<Arc<Runtime>, Error> {
+        let changes = self.engine.changes().filter(|_| !self.only_reads);
+        changes
+            .cloned()
+            .ok_or_else(|| Error::ReadOnly("a change".to_owned()))
+    }
+
+    async fn write(&mut self, write: Write, parameters: Vec<Value>) -> Result<Outcome, Error> {
+        let changes = self.changes()?;
+        let found = self
+            .engine
+            .run(self.context.schema, write.query, parameters)
+            .await?;
+        let names = usize::from(write.action != Action::Insert);
+        if write.columns.len() + names != found.columns.len() {
+            return Err(Error::ColumnCount);
+        }
+        let changed = changes.change(write.target, write.action, &write.columns, &found.rows)?;
+        Ok(Outcome::Changed(changed))
+    }
+
+    async fn keep(&mut self, keep: Keep) -> Result<(), Error> {
+        let changes = self.changes()?;
+        // It waits for the disk.
+        let kept = tokio::task::spawn_blocking(move || match keep {
+            Keep::Save => changes.save(),
+            Keep::Discard => changes.discard(),
+            Keep::Reset => changes.reset(),
+        });
+        kept.await
+            .map_err(|error| Error::Internal(error.to_string()))?
     }
 
     /// Keeps what SHOW WARNINGS has to say; looking at the warnings leaves them.

@@ -21,6 +21,7 @@ use super::catalog::Type;
 use super::dialect::Rewritten;
 use super::error::Error;
 use super::functions;
+use super::runtime::Runtime;
 use super::sources::Sources;
 use super::time::Moment;
 use super::typing::{self, Origin};
@@ -131,6 +132,7 @@ impl Drop for CancelOnDrop {
 #[derive(Clone)]
 pub struct Engine {
     requests: SyncSender<Request>,
+    changes: Option<Arc<Runtime>>,
 }
 
 impl Engine {
@@ -139,6 +141,7 @@ impl Engine {
     /// # Errors
     /// When the system gives no threads.
     pub fn start(sources: Sources, limits: Limits) -> io::Result<Self> {
+        let changes = sources.runtime.clone();
         let (sender, receiver) = sync_channel(limits.waiting_max);
         let receiver = Arc::new(Mutex::new(receiver));
         let budget = Arc::new(AtomicUsize::new(0));
@@ -156,7 +159,15 @@ impl Engine {
                 .stack_size(8 << 20)
                 .spawn(move || worker.serve(&receiver))?;
         }
-        Ok(Self { requests: sender })
+        Ok(Self {
+            requests: sender,
+            changes,
+        })
+    }
+
+    /// The state that can be changed, where there is one.
+    pub fn changes(&self) -> Option<&Arc<Runtime>> {
+        self.changes.as_ref()
     }
 
     /// Columns and parameters of a statement, without running it.

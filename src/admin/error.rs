@@ -42,6 +42,34 @@ pub enum Error {
     /// Anything that would change something.
     #[error("The schema tidegate is read-only: {0} is refused")]
     ReadOnly(String),
+    /// A value of a row that cannot be.
+    #[error("Incorrect value for column '{column}' at row {row}: {why}")]
+    Incorrect {
+        /// The column.
+        column: String,
+        /// The row of the statement, from 1.
+        row: usize,
+        /// Why, and what is allowed.
+        why: String,
+    },
+    /// A name that is there already.
+    #[error("Duplicate entry '{0}' for key '{1}'")]
+    Duplicate(String, &'static str),
+    /// More or fewer values than columns.
+    #[error("Column count doesn't match value count")]
+    ColumnCount,
+    /// A query rule that cannot be in force.
+    #[error("Rule {0}")]
+    Rule(String),
+    /// A setting that cannot be in force.
+    #[error("Setting {0}")]
+    Setting(String),
+    /// A setting that is read at the start only.
+    #[error("'{0}' takes effect at the next start only; write it into the configuration file")]
+    NeedsRestart(String),
+    /// The file of SAVE.
+    #[error("{0} cannot be written: {1}")]
+    Save(String, String),
     /// A statement that MySQL has and the virtual schema does not.
     #[error("The virtual schema does not support '{0}'")]
     Unsupported(String),
@@ -108,7 +136,12 @@ impl Error {
             Self::ArgumentCount(_) => 1582,
             Self::MisplacedAggregate => 1111,
             Self::UnknownVariable(_) => 1193,
-            Self::GlobalVariable(_) => 1238,
+            Self::GlobalVariable(_) | Self::NeedsRestart(_) => 1238,
+            Self::Incorrect { .. } | Self::Rule(_) => 1366,
+            Self::Duplicate(..) => 1062,
+            Self::ColumnCount => 1136,
+            Self::Setting(_) => 1231,
+            Self::Save(..) => 1026,
             Self::ReadOnly(_) => 1290,
             Self::Unsupported(_) => 1235,
             Self::TooManyRows(_) => 1104,
@@ -139,7 +172,8 @@ impl Error {
             | Self::StatementsMax(_) => "42000",
             Self::UnknownTable(_) => "42S02",
             Self::UnknownColumn(_) => "42S22",
-            Self::AmbiguousColumn(_) => "23000",
+            Self::ColumnCount => "21S01",
+            Self::AmbiguousColumn(_) | Self::Duplicate(..) => "23000",
             Self::Busy | Self::TooManySessions(_) => "08004",
             Self::UnknownCommand | Self::PacketTooLarge(_) => "08S01",
             _ => "HY000",

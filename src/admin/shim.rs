@@ -73,6 +73,13 @@ impl Shim {
         match outcome {
             Err(error) => results.error(self.fail(error), &b"error"[..]).await,
             Ok(Outcome::Done) => results.completed(done()).await,
+            Ok(Outcome::Changed(rows)) => {
+                let changed = OkResponse {
+                    affected_rows: rows,
+                    ..done()
+                };
+                results.completed(changed).await
+            }
             Ok(Outcome::Rows(result)) => self.rows(&result, results).await,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::analytics::Analytics;
 
 use super::bounds::Bounds;
+use super::runtime::Runtime;
 use super::tables;
 use super::value::Row;
 
@@ -69,6 +70,12 @@ pub struct Sources {
     pub breakers: RowsFn,
     /// Rows of `settings`.
     pub settings: RowsFn,
+    /// Rows of `users`.
+    pub users: RowsFn,
+    /// Rows of `changes`.
+    pub changes: RowsFn,
+    /// What INSERT, UPDATE and DELETE change; none: the schema is read-only.
+    pub runtime: Option<Arc<Runtime>>,
 }
 
 impl Default for Sources {
@@ -99,7 +106,10 @@ impl Default for Sources {
             rules: none.clone(),
             limits: none.clone(),
             breakers: none.clone(),
-            settings: none,
+            settings: none.clone(),
+            users: none.clone(),
+            changes: none,
+            runtime: None,
         }
     }
 }

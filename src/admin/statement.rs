@@ -9,6 +9,7 @@ use super::lexer::{self, Kind, Token};
 use super::show;
 use super::value::Value;
 use super::variables::{self, Scope};
+use super::writes::{self, Keep, Write};
 
 /// What has to be done for a statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,10 @@ pub enum Plan {
     Set(Vec<Assignment>),
     /// Make this the default schema.
     Use(&'static str),
+    /// Run this query, and change what its rows say.
+    Write(Write),
+    /// Save or undo all changes.
+    Keep(Keep),
     /// Answer OK: there is nothing to do (BEGIN, COMMIT: every statement reads one moment and none writes).
     Nothing,
 }
@@ -35,7 +40,8 @@ impl Plan {
                     _ => 0,
                 })
                 .sum(),
-            Self::Use(_) | Self::Nothing => 0,
+            Self::Write(write) => write.query.parameters,
+            Self::Use(_) | Self::Keep(_) | Self::Nothing => 0,
         }
     }
 }
@@ -207,6 +213,10 @@ pub fn plan(text: &str, context: &Context) -> Result<Plan, Error> {
         "SET" => set(source, context),
         "BEGIN" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" | "RELEASE" | "UNLOCK" => Ok(Plan::Nothing),
         "START" if source.words(1, &["TRANSACTION"]) => Ok(Plan::Nothing),
+        "INSERT" | "UPDATE" | "DELETE" | "SAVE" | "DISCARD" | "RESET" => {
+            let planned = writes::plan(source, context)?;
+            planned.ok_or_else(|| Error::ReadOnly(first.clone()))
+        }
         word if WRITES.contains(&word) => Err(Error::ReadOnly(word.to_owned())),
         word if UNSUPPORTED.contains(&word) => Err(Error::Unsupported(word.to_owned())),
         _ => Err(source.syntax(0)),

@@ -22,6 +22,7 @@ pub mod settings;
 pub mod slow_queries;
 pub mod totals;
 pub mod transactions;
+pub mod users;
 pub mod view_candidates;
 pub mod view_totals;
 pub mod views;

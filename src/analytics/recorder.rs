@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use ahash::AHashMap;
@@ -70,7 +71,7 @@ pub(super) struct Outlets {
     pub(super) recent: Arc<Recent>,
     pub(super) apps: Arc<Names>,
     pub(super) clock: Clock,
-    pub(super) slow_us: u64,
+    pub(super) slow_us: Arc<AtomicU64>,
     pub(super) sample_literals: bool,
 }
 
@@ -107,7 +108,7 @@ impl Recorder {
     /// Counts one execution.
     pub fn record(&self, event: &QueryEvent<'_>) {
         let at_ms = self.outlets.clock.unix_ms(event.ended);
-        let slow = event.total_us >= self.outlets.slow_us;
+        let slow = event.total_us >= self.outlets.slow_us.load(Relaxed);
         self.outlets.totals.query(event, slow);
         let inside = &mut *self.inside.borrow_mut();
         let reason = inside

@@ -63,6 +63,8 @@ pub struct ConfigFile {
     pub written: Vec<Written>,
     /// Tables of lists, each list in the order of the file.
     pub tables: Vec<WrittenTable>,
+    /// The lists that are there, be they empty.
+    pub lists: Vec<&'static str>,
     /// What is not TOML, or no key of ours.
     pub mistakes: Vec<Mistake>,
 }
@@ -229,6 +231,7 @@ impl Reader<'_> {
                 format!("{list} is a list of tables; write [[{list}]], then {keys}"),
             );
         };
+        self.file.lists.push(list);
         for table in tables.iter() {
             let Some(inside) = table.get_ref().as_table() else {
                 continue;

@@ -160,6 +160,43 @@ impl Key {
         }
     }
 
+    /// The value that `config` has, as it would be written.
+    pub fn raw(&self, config: &Config) -> Raw {
+        let copy = &mut config.clone();
+        match &self.field {
+            Field::Flag(at) => Raw::Flag(*at(copy)),
+            Field::U32(at, ..) => Raw::Integer((*at(copy)).into()),
+            Field::U64(at, ..) => Raw::Integer((*at(copy)).into()),
+            Field::Usize(at, ..) => Raw::Integer(*at(copy) as i128),
+            Field::Ratio(at, ..) => Raw::Float(*at(copy)),
+            Field::List(at, _) => Raw::Texts(at(copy).clone()),
+            _ => Raw::Text(self.value(config)),
+        }
+    }
+
+    /// A value that came as bare text, as a file would have it.
+    pub fn read(&self, text: &str) -> Raw {
+        let words = || Raw::Text(text.to_owned());
+        match &self.field {
+            Field::Flag(_) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "on" | "1" => Raw::Flag(true),
+                "false" | "off" | "0" => Raw::Flag(false),
+                _ => words(),
+            },
+            Field::U32(..) | Field::U64(..) | Field::Usize(..) => {
+                text.trim().parse().map_or_else(|_| words(), Raw::Integer)
+            }
+            Field::Ratio(..) => text.trim().parse().map_or_else(|_| words(), Raw::Float),
+            Field::List(..) => {
+                let inside = text.trim().trim_start_matches('[').trim_end_matches(']');
+                let items = inside.split(',').map(|item| item.trim().trim_matches('"'));
+                let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
+                Raw::Texts(items.collect())
+            }
+            _ => words(),
+        }
+    }
+
     /// The value when nobody says anything.
     pub fn default_value(&self) -> String {
         self.value(&Config::default())

@@ -128,6 +128,54 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, warnings })
 }
 
+/// The configuration with what SAVE has written over it; `None`: nothing was saved.
+///
+/// # Errors
+/// Every mistake in the file.
+pub fn overlay(config: &Config, path: &Path) -> Result<Option<Config>, ConfigError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let file = ConfigFile::read(path);
+    let mut loading = Loading {
+        config: config.clone(),
+        mistakes: file.mistakes,
+        ..Loading::default()
+    };
+    for written in file.written {
+        let origin = Origin::line(path, written.line);
+        if written.key.reloadable {
+            loading.set(written.key, &written.raw, origin);
+        } else {
+            let name = written.key.name;
+            let what =
+                format!("{name}: SAVE writes no such key; write it into the configuration file");
+            loading.mistakes.push(Mistake { origin, what });
+        }
+    }
+    if file.lists.contains(&"users") {
+        loading.config.users.clear();
+    }
+    for table in &file.tables {
+        match table.list {
+            "users" => loading.user(table, path),
+            "rules" => {}
+            list => loading.mistakes.push(Mistake {
+                origin: Origin::line(path, table.line),
+                what: format!("[[{list}]]: SAVE writes no such list"),
+            }),
+        }
+    }
+    if file.lists.contains(&"rules") {
+        loading.rules(
+            file.tables.iter().filter(|table| table.list == "rules"),
+            path,
+        );
+    }
+    ConfigError::unless_none(loading.mistakes)?;
+    Ok(Some(loading.config))
+}
+
 #[derive(Default)]
 struct Loading {
     config: Config,

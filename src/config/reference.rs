@@ -14,7 +14,7 @@ const HEAD: &str = "\
 Tidegate: every key, with its default as the value. What is left out has its default.
 This page is made from the code: `tidegate keys` prints it. `tidegate check-config FILE` looks for mistakes.
 Units stand at the end of names: ..._ms are milliseconds, ..._bytes are bytes. Write numbers without a unit.
-Changes take effect at the next start.";
+Changes take effect at the next start; where it says so, UPDATE settings in the admin schema changes a value at once.";
 
 const LISTS: &str = r#"
 # More servers of the cluster, beside that of backend.url: the same account and TLS settings. Who takes writes is looked at, not
@@ -87,9 +87,14 @@ fn rules(page: &mut String) {
 fn entry(page: &mut String, key: &Key) {
     let default = value(key);
     comment(page, key.help);
+    let live = if key.reloadable {
+        " Can be changed while running."
+    } else {
+        ""
+    };
     comment(
         page,
-        &format!("Default: {default}. Allowed: {}.", key.allowed()),
+        &format!("Default: {default}. Allowed: {}.{live}", key.allowed()),
     );
     let _ = writeln!(page, "{} = {default}", key.short());
 }

@@ -67,6 +67,13 @@ series! {
     POOL_REUSED: Counter "tidegate_pool_reused_total" [] "Logins served by an idle backend connection.";
     POOL_REFUSED: Counter "tidegate_pool_refused_total" [] "Clients turned away by the pool.";
 
+    RULE_HITS: Counter "tidegate_rule_hits_total" ["rule"] "Statements that a query rule matched.";
+    RULE_REFUSED: Counter "tidegate_rule_refused_total" ["rule"] "Statements that a query rule answered with an error.";
+    RULE_TIMEOUTS: Counter "tidegate_rule_timeouts_total" ["rule"] "Statements that were ended at a query rule's timeout_ms.";
+    RULE_RUNNING: Gauge "tidegate_rule_running" ["rule"] "Statements that run under a query rule's limits.";
+    RULE_WAITING: Gauge "tidegate_rule_waiting" ["rule"] "Statements that wait for a query rule's limits.";
+    RULE_BREAKERS_OPEN: Gauge "tidegate_rule_breakers_open" ["rule"] "Digests that a query rule's breaker does not run now.";
+
     BACKEND_UP: Gauge "tidegate_backend_up" [] "1 when the last probe of the backend succeeded, else 0.";
     BACKEND_LATENCY: Gauge "tidegate_backend_probe_seconds" [] "Time that the last probe of the backend took.";
     BACKEND_PROBES: Counter "tidegate_backend_probes_total" [] "Probes of the backend.";

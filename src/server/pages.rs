@@ -31,6 +31,8 @@ fn metrics(rooms: &Arc<Rooms>, doors: &Arc<DoorCounters>) -> Result<Metrics, Met
     let (nodes, doors) = (rooms.nodes.clone(), doors.clone());
     metrics.add_source(move |samples| series::pools(&nodes, samples));
     metrics.add_source(move |samples| series::door(&doors, samples));
+    let rules = rooms.rules.clone();
+    metrics.add_source(move |samples| series::rules(&rules.now(), samples));
     let (probe, binlog) = (rooms.probe.clone(), rooms.binlog.clone());
     metrics.add_source(move |samples| series::backend(&probe.snapshot(), samples));
     metrics.add_source(move |samples| series::binlog(&binlog.snapshot(), samples));

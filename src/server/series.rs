@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use std::time::Instant;
+
 use crate::analytics::PoolSample;
 use crate::backend::nodes::{self, Nodes, Role, Writer};
 use crate::backend::pool::Pool;
@@ -10,6 +12,8 @@ use crate::backend::probe::Health;
 use crate::binlog::BinlogSnapshot;
 use crate::cache::CacheTotals;
 use crate::metrics::{Samples, series};
+use crate::router::limits::BucketRow;
+use crate::router::rules::Rules;
 use crate::session::listener::DoorCounters;
 use crate::store::Store;
 use crate::views::snapshot::Snapshot;
@@ -71,6 +75,29 @@ pub fn pools(nodes: &Nodes, samples: &mut Samples) {
     }
     samples.count(&series::POOL_OPENED, &[], opened);
     samples.count(&series::POOL_REUSED, &[], reused);
+}
+
+/// Brings the query rules.
+pub fn rules(rules: &Rules, samples: &mut Samples) {
+    let now = Instant::now();
+    for rule in &rules.all {
+        let (name, counters) = ([rule.name], &rule.counters);
+        samples.count(&series::RULE_HITS, &name, counters.hits.load(Relaxed));
+        samples.count(&series::RULE_REFUSED, &name, counters.refused.load(Relaxed));
+        samples.count(
+            &series::RULE_TIMEOUTS,
+            &name,
+            counters.timeouts.load(Relaxed),
+        );
+        let Some(gate) = &rule.gate else { continue };
+        let limits = gate.rows();
+        let sum = |of: fn(&BucketRow) -> u64| limits.iter().map(of).sum();
+        samples.count(&series::RULE_RUNNING, &name, sum(|row| row.running));
+        samples.count(&series::RULE_WAITING, &name, sum(|row| row.waiting));
+        let breakers = gate.breaker_rows(now);
+        let open = breakers.iter().filter(|row| row.state != "closed").count();
+        samples.count(&series::RULE_BREAKERS_OPEN, &name, open as u64);
+    }
 }
 
 /// Brings the listeners.

@@ -1,5 +1,6 @@
 //! Where the admin tables' rows come from: each table's own function over the handle of the room that it shows.
 
+use crate::admin::runtime::Runtime;
 use crate::admin::{Sources, tables};
 use crate::analytics::Analytics;
 use crate::backend::nodes::Nodes;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub views: Arc<Views>,
     /// `rules`, `limits`, `breakers`.
     pub rules: Arc<Active>,
+    /// `settings`, `users`, `changes`, and what changes them.
+    pub runtime: Arc<Runtime>,
 }
 
 /// One function per table.
@@ -65,7 +68,10 @@ pub fn sources(parts: &Parts) -> Sources {
         rules: tables::rules::source(parts.rules.clone()),
         limits: tables::rules::limits(parts.rules.clone()),
         breakers: tables::rules::breakers(parts.rules.clone()),
-        settings: tables::settings::source(parts.config.clone()),
+        settings: tables::settings::live(parts.runtime.clone()),
+        users: tables::users::source(parts.runtime.clone()),
+        changes: tables::users::changes(parts.runtime.clone()),
+        runtime: Some(parts.runtime.clone()),
         views: tables::views::source(parts.views.clone()),
         view_candidates: tables::view_candidates::source(parts.views.clone()),
         view_totals: tables::view_totals::source(parts.views.clone()),

@@ -211,8 +211,10 @@ impl Session {
         let Some(secret) = self.person.secret.clone() else {
             return Err(SessionError::Internal("a login that cannot be repeated"));
         };
-        let mut users = rooms.config.users.iter();
-        let listed = users.find(|user| user.name.as_bytes() == self.person.user);
+        let users = rooms.users.load();
+        let listed = users
+            .iter()
+            .find(|user| user.name.as_bytes() == self.person.user);
         let secret = listed.map_or(secret, |user| {
             Secret::of_password(user.password.reveal().as_bytes())
         });

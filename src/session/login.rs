@@ -334,11 +334,8 @@ pub async fn authenticate(
     nonce: Nonce,
 ) -> Result<(ServerConnection, Nonce), SessionError> {
     let rooms = &worker.rooms;
-    let listed = rooms
-        .config
-        .users
-        .iter()
-        .find(|u| u.name.as_bytes() == claim.user);
+    let users = rooms.users.load();
+    let listed = users.iter().find(|u| u.name.as_bytes() == claim.user);
     let listed_native = listed.map(|u| NativeVerifier::of_password(u.password.reveal().as_bytes()));
     let sha2 = match listed {
         Some(user) => Some(Verifier::of_password(user.password.reveal().as_bytes())),

@@ -666,10 +666,9 @@ impl Session {
             statement.is_some_and(|statement| self.renews_transaction(statement));
         // The bit for a cursor also comes with rows of a procedure that used one inside: it counts where one was asked for.
         let asks_cursor = self.prepared.get(&id).is_none_or(|it| it.opens_cursor);
-        let expect = if asks_cursor {
-            Expect::Execute
-        } else {
-            Expect::Query
+        let expect = match asks_cursor {
+            true => Expect::Execute,
+            false => Expect::Query,
         };
         self.client.turns = self.turns();
         let deadline = self.deadline();

@@ -13,7 +13,7 @@ use crate::backend::probe::Probe;
 use crate::backend::variables::Variables;
 use crate::binlog::Binlog;
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::protocol::auth::RsaKey;
 use crate::router::rules::Active;
 use crate::shutdown::Shutdown;
@@ -57,6 +57,8 @@ pub struct Rooms {
     pub verifiers: Verifiers,
     /// Failed logins by source.
     pub throttle: Throttle,
+    /// Users whose passwords are listed.
+    pub users: Arc<ArcSwap<Vec<User>>>,
     /// The servers behind us.
     pub nodes: Arc<Nodes>,
     /// What the backend said of itself last; `None` until it was reached once.

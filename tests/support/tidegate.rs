@@ -153,6 +153,11 @@ impl Tidegate {
         String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
     }
 
+    /// Where it keeps files of its own.
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.join("log")
     }

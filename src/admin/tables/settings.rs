@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::admin::catalog::{SCHEMA, Table, Type, column};
+use crate::admin::runtime::Runtime;
 use crate::admin::sources::RowsFn;
-use crate::admin::value::Value;
-use crate::config::Config;
+use crate::admin::value::{Row, Value};
+use crate::config::{Config, Setting};
 
 /// See its description.
 pub static TABLE: Table = Table {
@@ -42,21 +43,25 @@ pub static TABLE: Table = Table {
 
 /// The rows of a configuration.
 pub fn source(config: Arc<Config>) -> RowsFn {
-    Arc::new(move || {
-        config
-            .settings()
-            .into_iter()
-            .map(|setting| {
-                vec![
-                    setting.name.into(),
-                    setting.value.into(),
-                    setting.default.into(),
-                    Value::text_or_null(setting.unit),
-                    setting.allowed.into(),
-                    setting.reloadable.into(),
-                    setting.help.into(),
-                ]
-            })
-            .collect()
-    })
+    Arc::new(move || rows(&config))
+}
+
+/// The rows of the configuration in force.
+pub fn live(runtime: Arc<Runtime>) -> RowsFn {
+    Arc::new(move || rows(&runtime.config()))
+}
+
+fn rows(config: &Config) -> Vec<Row> {
+    let row = |setting: Setting| {
+        vec![
+            setting.name.into(),
+            setting.value.into(),
+            setting.default.into(),
+            Value::text_or_null(setting.unit),
+            setting.allowed.into(),
+            setting.reloadable.into(),
+            setting.help.into(),
+        ]
+    };
+    config.settings().into_iter().map(row).collect()
 }

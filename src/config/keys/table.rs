@@ -97,6 +97,17 @@ const fn key(name: &'static str, field: Field, unit: &'static str, help: &'stati
     }
 }
 
+/// A key whose change takes effect at once.
+const fn live(name: &'static str, field: Field, unit: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        field,
+        unit,
+        reloadable: true,
+        help,
+    }
+}
+
 /// Every key, in the order of [`SECTIONS`]. `[[users]]` and `[[nodes]]` are lists of tables and have no row here.
 pub static KEYS: &[Key] = &[
     key(
@@ -435,7 +446,7 @@ pub static KEYS: &[Key] = &[
         "names",
         "Schema names told apart.",
     ),
-    key(
+    live(
         "analytics.slow_query_ms",
         Field::U64(|c| &mut c.analytics.slow_query_ms, 0, DAY_MS),
         "ms",
@@ -561,7 +572,7 @@ pub static KEYS: &[Key] = &[
         "answers",
         "Answers of a new view that are compared with the base tables' before it is used.",
     ),
-    key(
+    live(
         "cache.enabled",
         Field::Flag(|c| &mut c.cache.enabled),
         "",
@@ -675,7 +686,7 @@ pub static KEYS: &[Key] = &[
         "",
         "Lines for people, or JSON objects for machines.",
     ),
-    key(
+    live(
         "log.level",
         Field::Text(|c| &mut c.log.level, LEVEL),
         "",

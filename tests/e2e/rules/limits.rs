@@ -223,4 +223,17 @@ async fn a_breaker_opens_and_closes() {
     let rows: Vec<(String, u64, u64)> = gate.admin(state).await;
     assert_eq!(rows, [("closed".to_owned(), 0, 2)]);
     assert_eq!(gate.admin::<u64>("SELECT refused FROM breakers").await, [2]);
+    let page = crate::support::process::http_get(gate.http_port, "/metrics")
+        .expect("it answers")
+        .1;
+    for line in [
+        "tidegate_rule_refused_total{rule=\"fuse\"} 2",
+        "tidegate_rule_timeouts_total{rule=\"fuse\"} 4",
+        "tidegate_rule_breakers_open{rule=\"fuse\"} 0",
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "no {line} in\n{page}"
+        );
+    }
 }
