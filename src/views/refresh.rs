@@ -35,6 +35,8 @@ mod trials;
 const TICK_MS: u64 = 250;
 /// How often the lock is looked at and demand is counted, in ms.
 const SLOW_TICK_MS: u64 = 1_000;
+/// A connection for short questions is closed when none has come for so long.
+const LINK_IDLE_MS_MAX: u64 = 5_000;
 /// How long a replaced storage table stays, so that statements on their way to it find it, in ms.
 const GRACE_MS: u64 = 5_000;
 /// Pause before another attempt to drop a table, in ms.
@@ -115,6 +117,7 @@ pub(super) struct Keeper {
     unavailable: String,
     catalog: Catalog,
     link: Option<Link>,
+    link_used_ms: u64,
     book: Vec<Entry>,
     running: Option<Running>,
     trying: Option<trials::Trying>,
@@ -144,6 +147,7 @@ impl Keeper {
             unavailable: "starting".into(),
             catalog: Catalog::new(TABLES_MAX),
             link: None,
+            link_used_ms: 0,
             book: Vec::new(),
             running: None,
             trying: None,
@@ -195,6 +199,11 @@ impl Keeper {
                 self.decide(now_ms).await;
             }
             self.drop_garbage(now_ms).await;
+            if now_ms > self.link_used_ms + LINK_IDLE_MS_MAX
+                && let Some(link) = self.link.take()
+            {
+                link.close().await;
+            }
         }
         let version = self.views.registry.ready().version;
         if slow || version != self.shown_version {
@@ -278,6 +287,7 @@ impl Keeper {
 
     /// A connection for short questions, kept between ticks.
     async fn link(&mut self) -> Result<&mut Link, ViewsError> {
+        self.link_used_ms = self.views.now_ms();
         let binlog = &self.views.binlog;
         self.link
             .take_if(|link| binlog.is_of_another(Some(link.server_uuid())));
