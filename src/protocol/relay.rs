@@ -168,6 +168,7 @@ pub struct ResponseMachine {
     is_followed: bool,
     /// OK packets with more than numbers are handed over whole.
     holds_back: bool,
+    holds_all: bool,
     /// Length of such a packet that has just been read, with its header.
     ok_bytes: usize,
     /// Payload bytes of the current packet still to pass over.
@@ -200,6 +201,7 @@ impl ResponseMachine {
             has_results: false,
             is_followed: false,
             holds_back: false,
+            holds_all: false,
             ok_bytes: 0,
             skip_bytes: 0,
             read_bytes: 0,
@@ -231,7 +233,7 @@ impl ResponseMachine {
             Expect::Statistics => State::Statistics,
         };
         self.is_followed = false;
-        self.holds_back = false;
+        (self.holds_back, self.holds_all) = (false, false);
         self.ok_bytes = 0;
         self.skip_bytes = 0;
         self.read_bytes = 0;
@@ -247,6 +249,11 @@ impl ResponseMachine {
     /// From now to the next reset, OK packets that say more than numbers are handed over whole ([`Fed::ok_bytes`]).
     pub fn hold_back(&mut self) {
         self.holds_back = true;
+    }
+
+    /// The same for all OK packets.
+    pub fn hold_all(&mut self) {
+        (self.holds_back, self.holds_all) = (true, true);
     }
 
     /// Gives a finished summary's buffer back, so that the next response with session state does not allocate.
@@ -580,7 +587,7 @@ impl ResponseMachine {
             cursor.lenenc()?;
             cursor.bytes(4)
         };
-        is_ok && numbers().is_some() && !cursor.is_empty()
+        is_ok && numbers().is_some() && (self.holds_all || !cursor.is_empty())
     }
 
     fn ends_rows(&self, first: u8, length: usize) -> bool {

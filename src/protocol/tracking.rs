@@ -19,7 +19,8 @@ pub struct Hidden {
     pub is_variable: fn(&[u8]) -> bool,
 }
 
-/// Appends the OK packet `payload`, which came by a connection with `from_caps`, as a client with `to_caps` is to see it.
+/// Appends the OK packet `payload`, which came by a connection with `from_caps`, as a client with `to_caps` is to see it. `owed`: what
+/// was reported for the client with an answer that it did not get.
 ///
 /// # Errors
 /// The packet is none.
@@ -28,6 +29,7 @@ pub fn write_ok(
     from_caps: u32,
     to_caps: u32,
     hidden: &Hidden,
+    owed: &[u8],
     out: &mut Vec<u8>,
     mut sequence: u8,
 ) -> Result<()> {
@@ -37,7 +39,11 @@ pub fn write_ok(
         show(ok.session_state, hidden, &mut shown)
             .ok_or(ProtocolError::Malformed("session state"))?;
     }
-    if (from_caps ^ to_caps) & capability::SESSION_TRACK == 0
+    if !owed.is_empty() {
+        shown = merged(owed, &shown).ok_or(ProtocolError::Malformed("session state"))?;
+    }
+    if owed.is_empty()
+        && (from_caps ^ to_caps) & capability::SESSION_TRACK == 0
         && shown.len() == ok.session_state.len()
     {
         // As it stands: servers pad what they write (9.7.4 at a BEGIN in a transaction).
@@ -56,6 +62,47 @@ pub fn write_ok(
         ok.write(out, &mut sequence, to_caps, as_eof);
     }
     Ok(())
+}
+
+/// Session state that came with an answer which the client does not get: it is owed what of it is not hidden.
+pub fn owe(owed: &mut Vec<u8>, state: &[u8], hidden: &Hidden) {
+    let mut shown = Vec::new();
+    if show(state, hidden, &mut shown).is_some()
+        && let Some(all) = merged(owed, &shown)
+    {
+        *owed = all;
+    }
+}
+
+/// Two reports as one: of the same thing the later one counts, and the kinds stand in their order.
+fn merged(earlier: &[u8], later: &[u8]) -> Option<Vec<u8>> {
+    let entries = |state| {
+        let mut cursor = Cursor::new(state);
+        let mut entries = Vec::new();
+        while !cursor.is_empty() {
+            let (kind, data): (u8, &[u8]) = (cursor.u8()?, cursor.lenenc_bytes()?);
+            let name = match kind {
+                0 => Cursor::new(data).lenenc_bytes()?,
+                _ => b"",
+            };
+            entries.push((kind, name, data));
+        }
+        Some(entries)
+    };
+    let mut all = entries(later)?;
+    for entry in entries(earlier)? {
+        let is_told = |other: &(u8, &[u8], &[u8])| other.0 == entry.0 && other.1 == entry.1;
+        if !all.iter().any(is_told) {
+            all.push(entry);
+        }
+    }
+    all.sort_by_key(|(kind, ..)| *kind);
+    let mut out = Vec::with_capacity(earlier.len() + later.len());
+    for (kind, _, data) in all {
+        out.push(kind);
+        put_lenenc_bytes(&mut out, data);
+    }
+    Some(out)
 }
 
 /// Copies what is not hidden, as it stands.
@@ -109,7 +156,7 @@ mod tests {
         }
         .write(&mut packet, &mut 1, TRACK, false);
         let mut out = Vec::new();
-        write_ok(&packet[4..], TRACK, to_caps, &HIDDEN, &mut out, 1).unwrap();
+        write_ok(&packet[4..], TRACK, to_caps, &HIDDEN, &[], &mut out, 1).unwrap();
         out
     }
 
@@ -151,8 +198,24 @@ mod tests {
             ..HIDDEN
         };
         let mut out = Vec::new();
-        write_ok(&packet[4..], TRACK, TRACK, &hidden, &mut out, 1).unwrap();
+        write_ok(&packet[4..], TRACK, TRACK, &hidden, &[], &mut out, 1).unwrap();
         assert_eq!(out[4..], [0, 0, 0, 1, 0x40, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_owed_comes_with_the_next_one() {
+        let variable = |value: &[u8]| entry(0, &[b"time_zone", value]);
+        let mut owed = Vec::new();
+        owe(
+            &mut owed,
+            &[variable(b"UTC"), entry(2, &[b"1"])].concat(),
+            &HIDDEN,
+        );
+        owe(&mut owed, &entry(5, &[b"T_______"]), &HIDDEN);
+        assert_eq!(owed, [variable(b"UTC"), entry(5, &[b"T_______"])].concat());
+        let later = [variable(b"SYSTEM"), entry(1, &[b"shop"])].concat();
+        let all = [later.clone(), entry(5, &[b"T_______"])].concat();
+        assert_eq!(merged(&owed, &later), Some(all));
     }
 
     #[test]
@@ -174,7 +237,7 @@ mod tests {
             ..OkPacket::default()
         }
         .write(&mut packet, &mut 1, TRACK, false);
-        let written = write_ok(&packet[4..], TRACK, TRACK, &HIDDEN, &mut Vec::new(), 1);
+        let written = write_ok(&packet[4..], TRACK, TRACK, &HIDDEN, &[], &mut Vec::new(), 1);
         assert!(written.is_err());
     }
 }

@@ -9,6 +9,7 @@
 
 use super::reason::Reason;
 use crate::protocol::status;
+use crate::sql::classify::is_system_schema;
 use crate::sql::env::SessionEnv;
 use crate::sql::{Kind, Statement};
 use std::sync::Arc;
@@ -71,12 +72,23 @@ impl SessionState {
         if let Some(status) = status {
             self.status = status;
             // A SET TRANSACTION is used up by the next transaction, be it one statement on a table.
-            let touched_tables = !statement.reads.is_empty() || !statement.writes.is_empty();
-            if !self.in_transaction() && (was_in_transaction || touched_tables) {
+            if self.next_transaction_set
+                && !self.in_transaction()
+                && (was_in_transaction || self.touches_tables(statement))
+            {
                 self.next_transaction_set = false;
             }
         }
         self.observe_effects(statement);
+    }
+
+    /// Whether a statement is sure to begin a transaction: the tables of some schemas take part in none (measured on 9.7.4).
+    fn touches_tables(&self, statement: &Statement) -> bool {
+        let mut tables = statement.reads.iter().chain(&statement.writes);
+        tables.any(|table| {
+            let schema = table.schema.as_deref().unwrap_or(&self.schema);
+            !is_system_schema(&schema.to_ascii_lowercase())
+        })
     }
 
     /// The variables are not known any more.

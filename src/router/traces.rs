@@ -23,6 +23,12 @@ pub struct Traces {
 impl Traces {
     /// The connection has answered a statement.
     pub fn answered(&mut self, statement: Option<&Statement>, summary: &Summary) {
+        let gets = statement
+            .is_some_and(|it| it.kind == Kind::Diagnostics && it.digest_text.starts_with("GET"));
+        if gets && summary.error.is_none() && summary.warnings == 0 {
+            // GET DIAGNOSTICS leaves all that can be asked for as it is (measured on 9.7.4).
+            return;
+        }
         self.is_count_elsewhere = false;
         self.row_count = match (&summary.error, summary.result_sets) {
             (Some(_), _) => Some(AFTER_ROWS),
@@ -34,6 +40,9 @@ impl Traces {
             self.forget();
             return;
         };
+        if gets {
+            self.row_count = Some(AFTER_ROWS);
+        }
         if matches!(statement.kind, Kind::Call | Kind::Multi | Kind::Execute) {
             self.row_count = None;
         }

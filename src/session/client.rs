@@ -44,6 +44,8 @@ pub struct Client {
     pub offers_file: bool,
     /// Which errors of the next answer it does not get to see.
     pub turns: Turns,
+    /// Session state that was reported for it with answers of ours: it comes with its next OK.
+    pub owed: Vec<u8>,
     /// The statement at hand may end a transaction and begin another.
     pub renews_transaction: bool,
     /// Its statement has a deadline.
@@ -80,6 +82,7 @@ impl Client {
             is_mid_packet: false,
             offers_file: false,
             turns: Turns::Never,
+            owed: Vec::new(),
             renews_transaction: false,
             overdue: None,
             watch,

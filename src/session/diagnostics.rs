@@ -128,13 +128,7 @@ fn write_out_first(statement: &Statement, text: &[u8], count: i64) -> Option<Vec
     if statement.kind != Kind::Multi {
         return write_out(statement.kind == Kind::Select, text, count);
     }
-    // What hides a semicolon hides where the first one ends.
-    let end = text
-        .iter()
-        .position(|b| matches!(b, b';' | b'\'' | b'"' | b'`' | b'#' | b'/' | b'-'))?;
-    let (first, rest) = text
-        .split_at_checked(end)
-        .filter(|(_, rest)| rest.first() == Some(&b';'))?;
+    let (first, rest) = text.split_at_checked(end_of_first(text)?)?;
     let Some(_) = call_of_row_count(first) else {
         return Some(text.to_vec());
     };
@@ -142,6 +136,21 @@ fn write_out_first(statement: &Statement, text: &[u8], count: i64) -> Option<Vec
     let mut written = write_out(word.eq_ignore_ascii_case(b"select"), first, count)?;
     written.extend_from_slice(rest);
     Some(written)
+}
+
+/// Where the first of several statements ends. `None`: comments or backslashes may hide it.
+fn end_of_first(text: &[u8]) -> Option<usize> {
+    let mut quote = None;
+    for (at, byte) in text.iter().enumerate() {
+        match (quote, byte) {
+            (_, b'\\' | b'#' | b'/' | b'-') => return None,
+            (Some(open), byte) if open == *byte => quote = None,
+            (None, b'\'' | b'"' | b'`') => quote = Some(*byte),
+            (None, b';') => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `ROW_COUNT()` as a value of the same type (checked against 9.7.4: the same column definition), under the name it would have.
@@ -272,6 +281,11 @@ mod tests {
                 Some("select 1; select row_count()"),
             ),
             ("select 'a', row_count(); select 1", None),
+            (
+                "prepare x from 'select 5'; select row_count()",
+                Some("prepare x from 'select 5'; select row_count()"),
+            ),
+            ("select 1 /* ; */; select row_count()", None),
             ("set @a = row_count(), @b = row_count()", None),
         ] {
             assert_eq!(written(text).as_deref(), wanted, "{text}");

@@ -389,6 +389,11 @@ impl Session {
     pub(super) fn observe_own(&mut self, summary: &Summary) {
         let reported = Reported::of(summary, crate::backend::variables::is_holding);
         self.note_reported(reported);
+        let tracks = self.client.capabilities & capability::SESSION_TRACK != 0;
+        if let Some(state) = summary.session_state.as_ref().filter(|_| tracks) {
+            let hidden = super::relay::hidden(&self.backend, false);
+            crate::protocol::tracking::owe(&mut self.client.owed, state, &hidden);
+        }
         self.note_commits(summary);
         if reported.state {
             self.ties.until_reset(Tie::UnseenState);

@@ -86,8 +86,16 @@ pub async fn send_login_ok(
         payload => {
             let (from, to) = (backend.capabilities, client.capabilities);
             let mut packet = Vec::with_capacity(64);
-            write_ok(payload, from, to, &NOTHING, &mut packet, client.sequence)
-                .map_err(SessionError::BackendProtocol)?;
+            write_ok(
+                payload,
+                from,
+                to,
+                &NOTHING,
+                &[],
+                &mut packet,
+                client.sequence,
+            )
+            .map_err(SessionError::BackendProtocol)?;
             client.sequence = client.sequence.wrapping_add(1);
             client.send(&packet).await
         }

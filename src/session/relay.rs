@@ -94,7 +94,7 @@ impl From<Expect> for Ask {
 }
 
 /// Session state that is reported for our sake alone.
-fn hidden(backend: &ServerConnection, renews: bool) -> Hidden {
+pub(super) fn hidden(backend: &ServerConnection, renews: bool) -> Hidden {
     Hidden {
         state_changes: true,
         leaves_mark: renews,
@@ -201,6 +201,9 @@ pub async fn relay_answer(
     if backend.reports || tracks(backend.capabilities) != tracks(client.capabilities) {
         machine.hold_back();
     }
+    if !client.owed.is_empty() {
+        machine.hold_all();
+    }
     let offers_file = std::mem::take(&mut client.offers_file);
     let turns = std::mem::take(&mut client.turns);
     let renews = std::mem::take(&mut client.renews_transaction);
@@ -296,7 +299,8 @@ async fn pass_on(
             .and_then(|overdue| overdue.edit(bytes, fed)),
         length => {
             let (from, to) = (backend.capabilities, client.capabilities);
-            let edited = edit_ok(bytes, length, from, to, &hidden(backend, renews));
+            let owed = std::mem::take(&mut client.owed);
+            let edited = edit_ok(bytes, length, from, to, &hidden(backend, renews), &owed);
             Some(edited.map_err(SessionError::BackendProtocol)?)
         }
     };
@@ -332,6 +336,7 @@ fn edit_ok(
     from_caps: u32,
     to_caps: u32,
     hidden: &Hidden,
+    owed: &[u8],
 ) -> Result<Vec<u8>, ProtocolError> {
     let at = bytes.len().saturating_sub(ok_bytes);
     let (before, packet) = bytes.split_at(at);
@@ -340,7 +345,9 @@ fn edit_ok(
     let payload = packet.get(HEADER_BYTES..).ok_or(malformed)?;
     let mut out = Vec::with_capacity(bytes.len());
     out.extend_from_slice(before);
-    write_ok(payload, from_caps, to_caps, hidden, &mut out, sequence)?;
+    write_ok(
+        payload, from_caps, to_caps, hidden, owed, &mut out, sequence,
+    )?;
     Ok(out)
 }
 

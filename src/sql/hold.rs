@@ -88,7 +88,9 @@ impl Hold {
             runs_unseen: runs_unseen(kind, effects, statement.opaque.is_some()),
             reads_row_count: has("ROW_COUNT"),
             reads_conditions: has("WARNING") || has("ERROR") || has("DIAGNOSTICS"),
-            reads_found_rows: has("FOUND_ROWS"),
+            reads_found_rows: text
+                .replace("SQL_CALC_FOUND_ROWS", "")
+                .contains("FOUND_ROWS"),
             limits_rows: kind == Kind::Select
                 && (has("LIMIT") || has("SQL_CALC_FOUND_ROWS") || has("INTO")),
             blurs_found_rows: !leaves_found_rows(kind, &text) || unread,

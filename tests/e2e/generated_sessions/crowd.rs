@@ -50,6 +50,8 @@ impl Rig {
         let gate = Tidegate::of(&server)
             .set("pool.connections_max", &POOL_CONNECTIONS.to_string())
             .set("pool.wait_ms_max", "600000")
+            // On a machine that is busy with more than this a login may take long.
+            .set("backend.connect_ms_max", "60000")
             // Both ask for the session's environment first, and README knows: FOUND_ROWS() after a read that fails shows it.
             .set("views.enabled", "false")
             .set("cache.enabled", "false")

@@ -177,7 +177,7 @@ fn relay(wire: &[u8], caps: u32, dice: &mut StdRng) {
                 let (_, sequence) = header(packet).expect("a packet");
                 let mut out = Vec::new();
                 let payload = &packet[HEADER_BYTES..];
-                if write_ok(payload, caps, caps, &hidden, &mut out, sequence).is_ok() {
+                if write_ok(payload, caps, caps, &hidden, &[], &mut out, sequence).is_ok() {
                     assert!(out.len() <= packet.len() + 16 && payload.len() < PAYLOAD_BYTES_MAX);
                 }
             }
