@@ -355,15 +355,19 @@ impl ServerConnection {
         variables: &Arc<Variables>,
         with_gtids: bool,
     ) -> Result<(), ExchangeError> {
-        let with_gtids = with_gtids && variables.tells_gtids();
-        let gtids = match with_gtids {
+        // What is on already may not be set in a transaction.
+        let is_new = with_gtids && variables.tells_gtids() && !self.reports_gtids;
+        let gtids = match is_new {
             true => ",session_track_gtids=OWN_GTID",
             false => "",
         };
         let sql = format!("SET {}{gtids}", variables.track_sql());
         self.variables = Some(variables.clone());
         match self.query(sql.as_bytes(), |_| Ok(())).await {
-            Ok(_) => (self.reports, self.reports_gtids) = (true, with_gtids),
+            Ok(_) => {
+                self.reports = true;
+                self.reports_gtids |= is_new;
+            }
             Err(error) if error.is_abort() => return Err(error),
             Err(ExchangeError::Refused { .. }) => self.reports = false,
             Err(error) => return Err(error),
@@ -371,12 +375,14 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Takes that back: the variables of the trackers are the client's own again.
+    /// Takes that back: the variables of the trackers are the client's own again. In a transaction the server goes on to report GTIDs:
+    /// it would refuse anything else.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn untrack(&mut self) -> Result<(), ExchangeError> {
-        let gtids = match self.reports_gtids {
+    pub async fn untrack(&mut self, in_transaction: bool) -> Result<(), ExchangeError> {
+        let takes_gtids = self.reports_gtids && !in_transaction;
+        let gtids = match takes_gtids {
             true => ",session_track_gtids=DEFAULT",
             false => "",
         };
@@ -384,7 +390,8 @@ impl ServerConnection {
             "SET session_track_system_variables=DEFAULT,session_track_state_change=DEFAULT{gtids}"
         );
         self.query(sql.as_bytes(), |_| Ok(())).await?;
-        (self.reports, self.reports_gtids) = (false, false);
+        self.reports = false;
+        self.reports_gtids &= !takes_gtids;
         Ok(())
     }
 

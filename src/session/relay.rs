@@ -96,10 +96,13 @@ impl From<Expect> for Ask {
 /// Session state that is reported for our sake alone.
 pub(super) fn hidden(backend: &ServerConnection, renews: bool) -> Hidden {
     Hidden {
-        state_changes: true,
+        state_changes: backend.reports,
         leaves_mark: renews,
         gtids: backend.reports_gtids,
-        is_variable: is_holding,
+        is_variable: match backend.reports {
+            true => is_holding,
+            false => |_| false,
+        },
     }
 }
 
@@ -198,7 +201,7 @@ pub async fn relay_answer(
 ) -> Result<Summary, SessionError> {
     let ask = ask.into();
     machine.reset(ask.expect, backend.capabilities);
-    if backend.reports || tracks(backend.capabilities) != tracks(client.capabilities) {
+    if edits(client, backend) {
         machine.hold_back();
     }
     if !client.owed.is_empty() {
@@ -259,6 +262,13 @@ pub async fn relay_answer(
             }
         }
     }
+}
+
+/// Whether OK packets may say what the client has not asked for.
+fn edits(client: &Client, backend: &ServerConnection) -> bool {
+    backend.reports
+        || backend.reports_gtids
+        || tracks(backend.capabilities) != tracks(client.capabilities)
 }
 
 fn tracks(capabilities: u32) -> u32 {

@@ -32,7 +32,11 @@ use run::{explained, is_fixed_alone, run};
 const SEED: u64 = 20_261_120;
 #[test]
 fn seeded_programs_give_the_same_answers() {
-    run(number_of("SEED", SEED), number_of("COUNT", 2_000));
+    run(
+        Rig::new(),
+        number_of("SEED", SEED),
+        number_of("COUNT", 2_000),
+    );
 }
 
 /// The long form, of a new seed each time.
@@ -41,7 +45,18 @@ fn seeded_programs_give_the_same_answers() {
 fn soak_programs_of_a_new_seed_give_the_same_answers() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seed = now.map_or(SEED, |time| time.as_secs());
-    run(number_of("SEED", seed), number_of("COUNT", 50_000));
+    run(
+        Rig::new(),
+        number_of("SEED", seed),
+        number_of("COUNT", 50_000),
+    );
+}
+
+/// The same with a reader beside the server, so that plain reads leave it and come back with every other statement.
+#[test]
+fn seeded_programs_give_the_same_answers_with_a_reader() {
+    let rig = Rig::with_reader();
+    run(rig, number_of("SEED", SEED), number_of("COUNT", 180));
 }
 
 fn number_of(name: &str, otherwise: u64) -> u64 {

@@ -406,7 +406,8 @@ impl Session {
         };
         let hold = &statement.hold;
         let shows = hold.names_trackers || hold.shows_trackers && !leaves_out;
-        if !shows || !self.backend.reports {
+        let reports = self.backend.reports || self.backend.reports_gtids;
+        if !shows || !reports {
             return Ok(false);
         }
         if self.ties.has_diagnostics() || self.is_unreported {
@@ -414,7 +415,7 @@ impl Session {
             Box::pin(self.ask_reports()).await?;
         }
         Box::pin(self.look_back()).await?;
-        let asked = Box::pin(self.backend.untrack());
+        let asked = Box::pin(self.backend.untrack(self.state.in_transaction()));
         self.client.wait_for_backend(asked).await??;
         let only_reads =
             matches!(statement.kind, Kind::Show | Kind::Select) && !hold.names_trackers;

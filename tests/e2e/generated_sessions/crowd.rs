@@ -8,6 +8,7 @@ use super::play::{Crowd, Place, play};
 use super::program::{Execution, Program, Step};
 use super::stage::{self, Hand, Touched};
 use super::variables::{self, Variable};
+use crate::support::process::http_get;
 use crate::support::{MySql, Tidegate};
 
 /// Clients at once.
@@ -23,6 +24,8 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(90
 /// The server, the proxy before it, and one hand for each client's schemas.
 pub(super) struct Rig {
     pub server: MySql,
+    /// One that copies from it, where reads go.
+    reader: Option<MySql>,
     pub gate: Tidegate,
     pub variables: Vec<Variable>,
     hands: Vec<Hand>,
@@ -46,8 +49,41 @@ pub(super) struct Difference {
 
 impl Rig {
     pub(super) fn new() -> Rig {
-        let server = stage::server();
-        let gate = Tidegate::of(&server)
+        Rig::of(stage::server(1), None)
+    }
+
+    /// With a reader: the proxy sends it what it may answer.
+    pub(super) fn with_reader() -> Rig {
+        let (server, reader) = (stage::server(1), stage::server(2));
+        stage::follow(&reader, &server);
+        let rig = Rig::of(server, Some(reader));
+        let begin = Instant::now();
+        let seen = || {
+            let page = http_get(rig.gate.http_port, "/metrics");
+            page.is_some_and(|(_, page)| page.contains("tidegate_node_reads{node=\"reader\"} 1"))
+        };
+        while !seen() {
+            assert!(begin.elapsed() < PATIENCE[1], "{}", rig.gate.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        rig
+    }
+
+    fn of(server: MySql, reader: Option<MySql>) -> Rig {
+        let mut gate = Tidegate::of(&server);
+        if let Some(reader) = &reader {
+            let node = format!(
+                "[{{name = \"reader\", address = \"127.0.0.1:{}\"}}]",
+                reader.port
+            );
+            gate = gate
+                .set("nodes", &node)
+                .set("cluster.probe_ms", "100")
+                .set("cluster.lag_ms_max", "600000")
+                .set("cluster.reads", "\"readers\"")
+                .set("cluster.gtid_wait_ms_max", "10000");
+        }
+        let gate = gate
             .set("pool.connections_max", &POOL_CONNECTIONS.to_string())
             .set("pool.wait_ms_max", "600000")
             // On a machine that is busy with more than this a login may take long.
@@ -56,7 +92,9 @@ impl Rig {
             .set("views.enabled", "false")
             .set("cache.enabled", "false")
             .start();
-        let mut hands: Vec<Hand> = (0..CLIENTS).map(|_| Hand::new(&server)).collect();
+        let mut hands: Vec<Hand> = (0..CLIENTS)
+            .map(|_| Hand::new(&server, reader.is_some()))
+            .collect();
         for (place, hand) in hands.iter_mut().enumerate() {
             hand.build(&stage::schema(place));
         }
@@ -68,6 +106,7 @@ impl Rig {
         );
         Rig {
             server,
+            reader,
             gate,
             variables,
             hands,
@@ -136,6 +175,9 @@ impl Rig {
         player: impl Fn(usize, &Program) -> Vec<Answer> + Sync,
     ) -> Vec<Vec<Answer>> {
         self.restore(programs);
+        if let Some(reader) = &self.reader {
+            stage::wait_copied(reader, &self.server);
+        }
         let mut answers: Vec<Vec<Answer>> = programs.iter().map(|_| Vec::new()).collect();
         let mut work: Vec<_> = programs.iter().zip(&mut answers).enumerate().collect();
         let share = work.len().div_ceil(at_once).max(1);

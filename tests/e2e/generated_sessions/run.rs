@@ -43,8 +43,7 @@ struct Tally {
 }
 
 /// Plays so many programs; panics with those that differ.
-pub(super) fn run(seed: u64, count: u64) {
-    let mut rig = Rig::new();
+pub(super) fn run(mut rig: Rig, seed: u64, count: u64) {
     let (first, kinds_max) = (number_of("FIRST", 0), number_of("KINDS", KINDS_MAX));
     println!(
         "sessions: seed {seed}, {count} programs from {first}, {CLIENTS} clients, {POOL_CONNECTIONS} connections, {} variables",

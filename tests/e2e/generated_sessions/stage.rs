@@ -6,6 +6,7 @@ use super::client::{Client, End, Expect};
 use super::play::PASSWORD;
 use super::program::{Identity, Program};
 use crate::support::MySql;
+use crate::support::topology::executed;
 
 /// Users of the programs: ordinary ones, with all rights on the clients' schemas and no other.
 pub(super) const USERS: &[&str] = &["gen_a", "gen_b", "gen_c"];
@@ -15,8 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server of its own for the programs: durability costs time and proves nothing here, and a plan must not depend on when a
 /// background thread counts rows.
-pub(super) fn server() -> MySql {
+pub(super) fn server(id: u32) -> MySql {
     let server = MySql::start(&[
+        &format!("--server-id={id}"),
         "--sync-binlog=0",
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-doublewrite=OFF",
@@ -41,6 +43,31 @@ pub(super) fn server() -> MySql {
     server
 }
 
+/// Makes a server of this kind a reader of another.
+pub(super) fn follow(reader: &MySql, server: &MySql) {
+    // What each did to itself at its start is nobody else's.
+    for server in [reader, server] {
+        server.run("RESET BINARY LOGS AND GTIDS");
+    }
+    reader.run(&format!(
+        "SET GLOBAL super_read_only=ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', \
+         SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_HEARTBEAT_PERIOD=1; START REPLICA",
+        server.port
+    ));
+}
+
+/// Waits until a reader has what its server has now.
+pub(super) fn wait_copied(reader: &MySql, server: &MySql) {
+    let set = executed(server);
+    let waited = reader.run(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', 60)"));
+    assert_eq!(
+        waited.trim(),
+        "0",
+        "not copied: {}",
+        reader.run("SHOW REPLICA STATUS\\G")
+    );
+}
+
 /// Schema of the client in one place of a crowd; `..b` is the other schema that it may USE.
 pub(super) fn schema(place: usize) -> String {
     format!("s{place:02}")
@@ -50,7 +77,7 @@ pub(super) fn schema(place: usize) -> String {
 pub(super) struct Hand(Client);
 
 impl Hand {
-    pub(super) fn new(server: &MySql) -> Hand {
+    pub(super) fn new(server: &MySql, is_copied: bool) -> Hand {
         let root = Identity {
             user: "root".to_owned(),
             collation: 45,
@@ -59,7 +86,10 @@ impl Hand {
         let capabilities = MULTI_STATEMENTS | DEPRECATE_EOF;
         let (client, answer) = Client::login(server.port, &root, "", capabilities, PATIENCE);
         let mut hand = Hand(client.unwrap_or_else(|| panic!("root is refused: {answer:?}")));
-        hand.run("SET SESSION sql_log_bin = 0, SESSION lock_wait_timeout = 30");
+        let logged = u8::from(is_copied);
+        hand.run(&format!(
+            "SET SESSION sql_log_bin = {logged}, SESSION lock_wait_timeout = 30"
+        ));
         hand
     }
 
