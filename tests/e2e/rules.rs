@@ -9,6 +9,7 @@ use mysql_async::{Conn, Error, Opts, OptsBuilder};
 use crate::support::{APP_PASSWORD, APP_USER, MySql, Tidegate};
 
 mod limits;
+mod routes;
 mod runtime;
 
 /// Rules as they stand in a file.
