@@ -94,7 +94,8 @@ pub(super) struct Prepared {
 /// A statement as its client wrote it.
 struct Written {
     statement: Arc<Statement>,
-    text: Arc<[u8]>,
+    /// `None` when it was too long to be held: then rules that have to see it match nothing.
+    text: Option<Arc<[u8]>>,
 }
 
 impl Prepared {
@@ -155,9 +156,16 @@ impl Prepared {
     /// What query rules are to see of it: the statement and its text.
     fn as_written(&self) -> (Option<Arc<Statement>>, Option<Arc<[u8]>>) {
         match &self.written {
-            Some(written) => (Some(written.statement.clone()), Some(written.text.clone())),
+            Some(written) => (Some(written.statement.clone()), written.text.clone()),
             None => (self.statement.clone(), self.text.clone()),
         }
+    }
+
+    /// Bytes of texts that it holds.
+    fn held_bytes(&self) -> usize {
+        let written = self.written.as_ref().and_then(|it| it.text.as_ref());
+        let texts = [self.text.as_ref(), written];
+        texts.into_iter().flatten().map(|text| text.len()).sum()
     }
 
     /// Long data that waits at the server is to be forgotten there: the statement's id on this connection, if there is any.
@@ -315,9 +323,11 @@ impl Session {
         statement: Arc<Statement>,
     ) -> Result<(), SessionError> {
         let mut timing = Timing::start();
+        let may_be_held =
+            length <= HELD_BYTES_MAX && self.prepared_bytes + length <= SESSION_BYTES_MAX;
         let written = Written {
             statement,
-            text: Arc::from(self.body(length)),
+            text: may_be_held.then(|| Arc::from(self.body(length))),
         };
         let subject = Subject {
             statement: &written.statement,
@@ -396,8 +406,6 @@ impl Session {
                 false if statement.select_ast.is_some() => Arc::new(statement.without_tree()),
                 _ => statement,
             };
-            let held = text.as_ref().map_or(0, |text| text.len());
-            self.prepared_bytes += held;
             let prepared = Prepared {
                 statement: Some(statement),
                 text,
@@ -412,6 +420,7 @@ impl Session {
                 changes: self.changes,
                 ..Prepared::unread()
             };
+            self.prepared_bytes += prepared.held_bytes();
             self.enter_prepared(id, prepared).await?;
         }
         Ok(())

@@ -76,7 +76,7 @@ impl Session {
         if self.asks_admin(query.text) {
             return Box::pin(self.answer_from_admin(length, &statement, &mut timing)).await;
         }
-        if self.worker.rooms.rules.is_any() {
+        if self.worker.rooms.rules.is_any() && statement.kind != Kind::ExplainRoute {
             return Box::pin(self.answer_ruled(length, statement, &mut timing)).await;
         }
         self.answer_statement(length, &statement, &mut timing).await

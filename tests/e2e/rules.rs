@@ -171,6 +171,9 @@ async fn check_counts(gate: &Tidegate, conn: &mut Conn) {
         "rule_blocks:by_text"
     );
     assert_eq!(hits(gate, "by_text").await, 4);
+    // Asking is never refused, whatever is asked about.
+    let asked = route(conn, "SELECT id FROM t WHERE a = 666", "reason").await;
+    assert_eq!(asked.unwrap(), "rule_blocks:by_raw");
 }
 
 /// By user, by digest and by a network that clients are in.

@@ -208,8 +208,7 @@ impl Session {
         if gone.long_data {
             self.long_data = self.long_data.saturating_sub(1);
         }
-        let held = gone.text.as_ref().map_or(0, |text| text.len());
-        self.prepared_bytes = self.prepared_bytes.saturating_sub(held);
+        self.prepared_bytes = self.prepared_bytes.saturating_sub(gone.held_bytes());
         let is_here = !self.backend.is_gone()
             && gone.on.0 == self.backend.serial
             && self.backend.statements.has(gone.on.1)
