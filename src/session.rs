@@ -392,7 +392,10 @@ impl Session {
                 sqlstate,
                 text,
             }) if request.whole => {
-                self.client.input.consume(HEADER_BYTES + request.length);
+                // A rule may have put another text in its place.
+                let front = header(self.client.input.peek());
+                let length = front.map_or(request.length, |(length, _)| length);
+                self.client.input.consume(HEADER_BYTES + length);
                 let told = self.client.send_error(code, &sqlstate, &text).await;
                 told.map_err(SessionError::ClientIo)
             }
@@ -565,8 +568,11 @@ impl Session {
             }
             (Some(byte), _) => Command::from_byte(byte),
         };
-        if let Some(spread) = &mut self.spread {
-            spread.begin(command);
+        if self.spread.is_some() {
+            let is_tied = command == Some(Command::ResetConnection) && self.moving_tie().is_some();
+            if let Some(spread) = &mut self.spread {
+                spread.begin(command, is_tied);
+            }
         }
         if !request.whole {
             return Box::pin(self.answer_streamed(command)).await;

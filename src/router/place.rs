@@ -100,6 +100,9 @@ fn only_asks_back(statement: &Statement) -> bool {
         && statement.writes.is_empty()
         && !statement.effects.any()
         && !statement.hold.shows_trackers
+        // What these say would have to stay true: they tie a session to its connection.
+        && !statement.hold.reads_identity
+        && !statement.hold.names_trackers
 }
 
 #[cfg(test)]

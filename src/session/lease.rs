@@ -502,7 +502,7 @@ async fn bring(
     else {
         return Err(ProtocolError::Unsupported("session state").into());
     };
-    let values = match Arc::ptr_eq(&variables, &away.known.variables) {
+    let values = match variables == away.known.variables {
         true => away.known.values.clone(),
         // On its way back the session would have lost what this server does not have.
         false if is_reader => {
@@ -638,14 +638,30 @@ async fn variables_of(
     if is("gtid_mode", "ON") && is("log_bin", "ON") && is("session_track_gtids", "OFF") {
         variables = variables.with_gtids();
     }
-    // Two versions with the same variables are one.
-    let same = known.iter().find(|(_, known)| **known == variables);
-    let variables = same.map_or_else(|| Arc::new(variables), |(_, known)| known.clone());
-    let mut known = Vec::clone(&known);
-    known.truncate(VERSIONS_MAX - 1);
-    known.insert(0, (connection.facts.version.clone(), variables.clone()));
-    rooms.variables.store(Arc::new(known));
-    Ok(variables)
+    Ok(remember(
+        rooms,
+        &connection.facts.version,
+        Arc::new(variables),
+    ))
+}
+
+/// The one copy of these variables: others may have asked at the same time, and two versions with the same variables are one.
+fn remember(rooms: &Rooms, version: &[u8], variables: Arc<Variables>) -> Arc<Variables> {
+    let mut one = variables.clone();
+    rooms.variables.rcu(|known| {
+        let same = known
+            .iter()
+            .find(|(of, known)| of == version || **known == *variables);
+        one = same.map_or_else(|| variables.clone(), |(_, known)| known.clone());
+        if known.iter().any(|(of, _)| of == version) {
+            return known.clone();
+        }
+        let mut more = Vec::clone(known);
+        more.truncate(VERSIONS_MAX - 1);
+        more.insert(0, (version.to_vec(), one.clone()));
+        Arc::new(more)
+    });
+    one
 }
 
 impl Person {

@@ -83,6 +83,8 @@ pub(super) struct Prepared {
     is_outdated: bool,
     /// The execution at hand asks for a cursor.
     opens_cursor: bool,
+    /// It has a parameter that waits at the server as long data.
+    takes_long_data: bool,
     /// It is a KILL: whom it means shows in its parameter.
     kill: Option<PreparedKill>,
     /// What its text asks for itself, in a cluster.
@@ -119,6 +121,7 @@ impl Prepared {
             is_spoiled: false,
             is_outdated: false,
             opens_cursor: false,
+            takes_long_data: false,
             kill: None,
             hint: None,
             written: None,
@@ -131,6 +134,8 @@ impl Prepared {
     pub fn needs_writer(&self) -> Option<&'static str> {
         let reasons = [
             (self.opens_cursor, "cursor"),
+            // Its value is where it was sent.
+            (self.takes_long_data, "long_data"),
             (self.text.is_none(), "unread_text"),
             (
                 self.history.is_mixed() || self.is_spoiled || self.long_data,
@@ -597,7 +602,8 @@ impl Session {
         let simple = flags & EXECUTE_CURSOR_ANY == 0
             && parameters.count == prepared.declared
             && !prepared.long_data;
-        if std::mem::replace(&mut prepared.long_data, false) {
+        prepared.takes_long_data = std::mem::replace(&mut prepared.long_data, false);
+        if prepared.takes_long_data {
             self.long_data = self.long_data.saturating_sub(1);
         }
         prepared.opens_cursor = flags & EXECUTE_CURSOR_ANY != 0;

@@ -121,15 +121,13 @@ impl Spread {
     }
 
     /// A command begins. Whatever is not steered goes to the writer, but for what any connection does as well.
-    pub fn begin(&mut self, command: Option<Command>) {
+    pub fn begin(&mut self, command: Option<Command>, is_tied: bool) {
         self.wants = match command {
-            Some(
-                Command::Ping
-                | Command::StmtReset
-                | Command::StmtClose
-                | Command::ResetConnection
-                | Command::ChangeUser,
-            ) => Wants::Here,
+            Some(Command::Ping | Command::StmtReset | Command::StmtClose | Command::ChangeUser) => {
+                Wants::Here
+            }
+            // A reset gives a session the settings of its server: they have to be the writer's.
+            Some(Command::ResetConnection) if is_tied => Wants::Here,
             _ => Wants::Writer,
         };
         (self.holds_request, self.turns) = (false, Turns::Never);
