@@ -380,3 +380,34 @@ async fn the_cache_by_rule() {
     let said = route(&mut conn, "SELECT id FROM t WHERE a = 10", "reason").await;
     assert_eq!(said.unwrap(), "rule_no_cache:fresh");
 }
+
+/// Who was rewritten and then found no connection is told so, and its next statement is read where it begins.
+#[tokio::test]
+async fn a_rewritten_statement_without_a_connection_leaves_the_next_one_alone() {
+    let server = MySql::shared();
+    let schema = schema(server, "rewritten_late").await;
+    let rules = "{name = 'longer', text = '^SELECT `a` FROM `t` WHERE `id`', rewrite = 'SELECT a + 0 + 0 + 0 + 0 + 0 FROM t WHERE id = 2'}";
+    let gate = Tidegate::of(server)
+        .set("rules", &format!("[{rules}]"))
+        .set("cache.auto", "false")
+        .set("pool.connections_max", "1")
+        .set("pool.wait_ms_max", "200")
+        .start();
+    let sql = "SELECT a FROM t WHERE id = 1";
+    let mut one = gate.connect(&schema).await;
+    assert_eq!(number(&mut one, sql).await.unwrap(), Some(20));
+    let mut other = gate.connect(&schema).await;
+    other.query_drop("BEGIN").await.unwrap();
+    other
+        .query_drop("UPDATE t SET a = a + 1 WHERE id = 1")
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let (_, words) = refusal(number(&mut one, sql).await);
+        assert!(words.contains("pool.connections_max"), "{words}");
+    }
+    other.query_drop("ROLLBACK").await.unwrap();
+    assert_eq!(number(&mut one, "SELECT 41 + 1").await.unwrap(), Some(42));
+    assert_eq!(number(&mut one, sql).await.unwrap(), Some(20));
+    gate.stop();
+}
