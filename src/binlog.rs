@@ -413,7 +413,8 @@ impl Binlog {
     /// For the admin table `binlog`.
     pub fn snapshot(&self) -> BinlogSnapshot {
         let state = match (self.available(), self.state.read().clone()) {
-            // Why it cannot be used although it is followed.
+            // Why it cannot be used, whether it is followed or not.
+            (Err(reason), State::Down { detail, .. }) => State::Down { reason, detail },
             (Err(reason), State::Up(_)) => State::Down {
                 reason,
                 detail: String::new(),

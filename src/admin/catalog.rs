@@ -159,6 +159,7 @@ pub static TABLES: &[&Table] = &[
     &tables::pools::TABLE,
     &tables::pool_usage::TABLE,
     &tables::backends::TABLE,
+    &tables::backend_changes::TABLE,
     &tables::views::TABLE,
     &tables::view_candidates::TABLE,
     &tables::view_totals::TABLE,

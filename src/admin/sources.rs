@@ -44,6 +44,8 @@ pub struct Sources {
     pub pool_usage: RowsFn,
     /// Rows of `backends`.
     pub backends: RowsFn,
+    /// Rows of `backend_changes`.
+    pub backend_changes: RowsFn,
     /// Rows of `views`.
     pub views: RowsFn,
     /// Rows of `view_candidates`.
@@ -94,6 +96,7 @@ impl Default for Sources {
             pools: none.clone(),
             pool_usage: none.clone(),
             backends: none.clone(),
+            backend_changes: none.clone(),
             views: none.clone(),
             view_candidates: none.clone(),
             view_totals: none.clone(),

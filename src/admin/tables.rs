@@ -1,6 +1,7 @@
 //! One file per admin table: its columns, and the function that turns the owning room's snapshot into rows.
 //! Nothing here changes anything or keeps state.
 
+pub mod backend_changes;
 pub mod backends;
 pub mod binlog;
 pub mod cache;

@@ -1,12 +1,14 @@
 //! The servers of the cluster: each with its own way there, its pool and its state; and who takes the writes and the reads now.
 //! Never makes a server a writer: it follows.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::certificates::TlsError;
@@ -212,6 +214,25 @@ impl fmt::Debug for Node {
     }
 }
 
+/// A change, for people who ask later what happened.
+#[derive(Clone, Debug)]
+pub struct NodeEvent {
+    /// When it was seen.
+    pub at: SystemTime,
+    /// The node; of the writer's changes: the writer, or all that take writes.
+    pub node: String,
+    /// `writer` when another takes the writes, or none or several do; else the node's role.
+    pub role: &'static str,
+    /// The node's health; of the writer's changes `writer_one` or why there is none.
+    pub state: &'static str,
+    /// Why it is not up, or gets no reads.
+    pub reason: Option<Why>,
+    /// How far it was behind.
+    pub lag_ms: Option<u64>,
+    /// The last error, when that is why it is not up.
+    pub error: Option<Arc<str>>,
+}
+
 /// Why there is no writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoWriter {
@@ -276,6 +297,9 @@ pub struct Nodes {
     all: Vec<Arc<Node>>,
     current: ArcSwap<Current>,
     changes: watch::Sender<u64>,
+    /// The last changes, oldest first.
+    events: Mutex<VecDeque<NodeEvent>>,
+    events_max: usize,
 }
 
 impl Nodes {
@@ -309,6 +333,8 @@ impl Nodes {
             all,
             current: ArcSwap::from_pointee(current),
             changes: watch::Sender::new(0),
+            events: Mutex::default(),
+            events_max: config.analytics.events_max,
         }))
     }
 
@@ -351,6 +377,19 @@ impl Nodes {
     /// Moves whenever role or health of a node has changed, or whether it may be read from.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// The last changes, oldest first.
+    pub fn events(&self) -> Vec<NodeEvent> {
+        self.events.lock().iter().cloned().collect()
+    }
+
+    fn note(&self, event: NodeEvent) {
+        let mut events = self.events.lock();
+        events.push_back(event);
+        while events.len() > self.events_max {
+            events.pop_front();
+        }
     }
 
     /// Somebody could not use a node: it is looked at now.

@@ -59,6 +59,7 @@ pub fn sources(parts: &Parts) -> Sources {
         pools: tables::pools::source(parts.nodes.clone()),
         pool_usage: tables::pool_usage::source(analytics()),
         backends: tables::backends::source(parts.nodes.clone(), parts.probe.clone()),
+        backend_changes: tables::backend_changes::source(parts.nodes.clone()),
         cache: tables::cache::source(parts.cache.clone(), parts.config.admin.rows_max),
         cache_totals: tables::cache_totals::source(parts.cache.clone()),
         binlog: tables::binlog::source(backend, parts.binlog.clone()),

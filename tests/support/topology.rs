@@ -30,6 +30,11 @@ impl Topology {
             joined.map(|server| server.expect("a server")).collect()
         });
         let topology = Topology { servers };
+        topology.servers[0].run(
+            "CREATE USER tidegate IDENTIFIED BY 'secret'; \
+             GRANT SELECT, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO tidegate; \
+             CREATE DATABASE tidegate; GRANT ALL ON tidegate.* TO tidegate",
+        );
         for reader in &topology.servers[1..] {
             reader.run("SET PERSIST super_read_only=ON");
             follow(reader, &topology.servers[0]);
@@ -87,9 +92,24 @@ impl Topology {
             )
         });
         let nodes: Vec<String> = nodes.collect();
-        Tidegate::of(&self.servers[0])
+        let first = &self.servers[0];
+        let is_ours = self.has_account(first);
+        let mut builder = Tidegate::of(first);
+        if is_ours {
+            let url = format!("mysql://tidegate:secret@127.0.0.1:{}", first.port);
+            builder = builder.backend_url(&url);
+        }
+        builder
             .set("nodes", &format!("[{}]", nodes.join(", ")))
             .set("cluster.probe_ms", "100")
+    }
+
+    /// Whether there is the account that README tells to make.
+    fn has_account(&self, server: &MySql) -> bool {
+        server
+            .run("SELECT COUNT(*) FROM mysql.user WHERE user = 'tidegate'")
+            .trim()
+            == "1"
     }
 
     /// Stops a reader's applying thread; it goes on fetching.

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::observe::{self, Failure, Look, Sample};
 use super::roles::{self, Chosen, Decision, FAILURES_DOWN, Limits, Seen, Verdict};
-use super::{Current, Health, NoWriter, Node, NodeState, Nodes, Role, Writer};
+use super::{Current, Health, NoWriter, Node, NodeEvent, NodeState, Nodes, Role, Writer};
 use crate::config;
 use crate::shutdown::Shutdown;
 
@@ -18,9 +18,9 @@ use crate::shutdown::Shutdown;
 const AGAIN: Duration = Duration::from_millis(100);
 /// Shortest pause between two looks, however many want one.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// Longest and shortest time that a look may take.
+/// A look may take as long as the pause between two, within these: a server that is busy is not gone.
 const LOOK_MAX: Duration = Duration::from_millis(2_000);
-const LOOK_MIN: Duration = Duration::from_millis(250);
+const LOOK_MIN: Duration = Duration::from_millis(1_000);
 /// Moments at which it is remembered what the writer had.
 const SAMPLES_MAX: usize = 32;
 
@@ -122,11 +122,7 @@ async fn follow(monitor: Arc<Monitor>, at: usize, node: Arc<Node>, stop: Shutdow
                 node.counters.failures.fetch_add(1, Relaxed);
             }
         }
-        let failures = monitor.take_in(at, look);
-        let pause = match failures {
-            1..FAILURES_DOWN => AGAIN.min(monitor.probe),
-            _ => monitor.probe,
-        };
+        let pause = monitor.take_in(at, look);
         tokio::select! {
             () = stop.requested() => return,
             () = tokio::time::sleep(pause) => {}
@@ -144,8 +140,8 @@ impl Monitor {
         newer.cloned().collect()
     }
 
-    /// Takes in a look, decides, publishes. Returns how many looks in a row have failed now.
-    fn take_in(&self, at: usize, look: Result<Look, Failure>) -> u32 {
+    /// Takes in a look, decides, publishes. Returns the pause before the next one.
+    fn take_in(&self, at: usize, look: Result<Look, Failure>) -> Duration {
         let mut board = self.board.lock();
         let board = &mut *board;
         let mut executed = None;
@@ -161,7 +157,7 @@ impl Monitor {
             Err((why, text)) => (Err(why), Instant::now(), Some(text.into())),
         };
         let Some(seen) = board.seen.get_mut(at) else {
-            return 0;
+            return self.probe;
         };
         let flipped = seen.add(look);
         let failures = seen.failures;
@@ -174,7 +170,8 @@ impl Monitor {
             }
         }
         self.publish(&decision, &board.seen, (at, said));
-        if flipped || decision.writer == Chosen::None(NoWriter::Changing) {
+        let is_changing = decision.writer == Chosen::None(NoWriter::Changing);
+        if flipped || is_changing {
             let others = self
                 .nodes
                 .all
@@ -183,7 +180,11 @@ impl Monitor {
                 .filter(|(other, _)| *other != at);
             others.for_each(|(_, node)| node.wanted.notify_one());
         }
-        failures
+        match failures {
+            _ if is_changing => PAUSE_MIN,
+            1..FAILURES_DOWN => AGAIN.min(self.probe),
+            _ => self.probe,
+        }
     }
 
     fn publish(&self, decision: &Decision, seen: &[Seen], said: (usize, Option<Arc<str>>)) {
@@ -202,6 +203,7 @@ impl Monitor {
         if has_changed {
             (self.before)(&writer);
             tell_writer(&was, &writer);
+            self.nodes.note(of_writer(&writer));
         }
         let is_settled = decision.writer != Chosen::None(NoWriter::Changing);
         for (at, node) in all.iter().enumerate() {
@@ -209,7 +211,10 @@ impl Monitor {
                 continue;
             };
             let heard = (said.0 == at).then_some(&said.1);
-            has_changed |= update(node, *verdict, seen, heard, is_settled);
+            if let Some(event) = update(node, *verdict, seen, heard, is_settled) {
+                self.nodes.note(event);
+                has_changed = true;
+            }
         }
         if !has_changed {
             return;
@@ -227,14 +232,30 @@ impl Monitor {
     }
 }
 
-/// Brings a node's state up to date. True if others have to know.
+fn of_writer(writer: &Writer) -> NodeEvent {
+    NodeEvent {
+        at: SystemTime::now(),
+        node: match writer {
+            Writer::One(node) => node.name.to_string(),
+            Writer::None(_) => String::new(),
+            Writer::Several(names) => names.join(", "),
+        },
+        role: Role::Writer.label(),
+        state: writer.label(),
+        reason: None,
+        lag_ms: None,
+        error: None,
+    }
+}
+
+/// Brings a node's state up to date. What has changed, if others have to know.
 fn update(
     node: &Node,
     verdict: Verdict,
     seen: &Seen,
     heard: Option<&Option<Arc<str>>>,
     is_settled: bool,
-) -> bool {
+) -> Option<NodeEvent> {
     let was = node.state.load_full();
     let mut now = NodeState::clone(&was);
     now.health = verdict.health;
@@ -266,10 +287,19 @@ fn update(
     if now.health != Health::Up {
         node.pool.drop_idle(None);
     }
+    let event = has_changed.then(|| NodeEvent {
+        at: SystemTime::now(),
+        node: node.name.to_string(),
+        role: now.role.label(),
+        state: now.health.label(),
+        reason: now.health.why().or(now.no_reads),
+        lag_ms: now.lag_ms,
+        error: now.health.why().and(now.error.clone()),
+    });
     if now != *was {
         node.state.store(Arc::new(now));
     }
-    has_changed
+    event
 }
 
 fn is_same(left: &Writer, right: &Writer) -> bool {

@@ -75,6 +75,7 @@ impl Eye {
             of_mysql
         };
         let rows = self.conn.query(sql).await?;
+        let answered = Instant::now();
         // From MariaDB 12 on `read_only` is a word.
         let is_on = |i| text(rows.first(), i).is_some_and(|word| !matches!(&*word, "0" | "OFF"));
         let mut blind = None;
@@ -82,6 +83,7 @@ impl Eye {
         let channels: Vec<Channel> = replicas.iter().map(|row| channel(&names, row)).collect();
         let mut found = Observation {
             begun,
+            answered,
             server_uuid: text(rows.first(), 2).map(Into::into),
             read_only: is_on(0) || is_on(1) || is_on(3),
             offline: is_on(4),

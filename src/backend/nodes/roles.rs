@@ -62,6 +62,8 @@ pub struct Member {
 pub struct Observation {
     /// When the look began: what it found held at some moment since.
     pub begun: Instant,
+    /// When it was known whether the node takes writes: that held at some moment before.
+    pub answered: Instant,
     /// `@@server_uuid`.
     pub server_uuid: Option<Arc<str>>,
     /// It takes no writes.
@@ -85,7 +87,7 @@ pub struct Seen {
     pub failures: u32,
     /// Why the last of those failed.
     pub failure: Option<Why>,
-    /// The beginning of the first of the looks in a row that found it taking writes.
+    /// When the first of the looks in a row that found it taking writes had its answer.
     pub writable_since: Option<Instant>,
     /// Its share of the reads.
     pub weight: u32,
@@ -99,7 +101,7 @@ impl Seen {
                 let before = self.writable_since;
                 self.writable_since = match found.read_only || found.offline {
                     true => None,
-                    false => before.or(Some(found.begun)),
+                    false => before.or(Some(found.answered)),
                 };
                 self.failures = 0;
                 self.failure = None;
@@ -248,12 +250,14 @@ fn writer(seen: &[Seen]) -> Chosen {
         [] => Chosen::None(NoWriter::AllReadOnly),
         [(one, _)] => Chosen::One(*one),
         several => {
-            // One that was seen taking writes before another began to may have stopped since: it is asked again first.
-            let newest = several
-                .iter()
-                .filter_map(|(at, _)| seen.get(*at)?.writable_since)
-                .max();
-            match several.iter().any(|(_, look)| Some(look.begun) < newest) {
+            // One that was asked before another was known to take writes may have stopped since: it is asked again first.
+            let is_stale = |(at, look): &(usize, &Observation)| {
+                several.iter().any(|(other, _)| {
+                    let known = seen.get(*other).and_then(|other| other.writable_since);
+                    other != at && known > Some(look.begun)
+                })
+            };
+            match several.iter().any(is_stale) {
                 true => Chosen::None(NoWriter::Changing),
                 false => Chosen::Several(several.iter().map(|(at, _)| *at).collect()),
             }

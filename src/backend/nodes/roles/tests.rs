@@ -10,6 +10,7 @@ const LIMITS: Limits = Limits {
 fn writes(name: &str, begun: Instant) -> Observation {
     Observation {
         begun,
+        answered: begun,
         server_uuid: Some(name.into()),
         read_only: false,
         offline: false,
@@ -156,6 +157,19 @@ fn a_writer_that_was_not_asked_since_another_began_is_asked_first() {
     let mut demoted = seen.clone();
     assert!(demoted[0].add(Ok(copies("a", "b", later))));
     assert_eq!(chosen(&demoted), Chosen::One(1));
+    // It was asked while the new one was: that may have been before.
+    let mut meanwhile = seen.clone();
+    let mut answer = writes("a", then);
+    answer.answered = later;
+    meanwhile[0].add(Ok(answer));
+    meanwhile[1] = Seen {
+        weight: 1,
+        ..Seen::default()
+    };
+    let mut answer = writes("b", then - Duration::from_millis(1));
+    answer.answered = then + Duration::from_millis(1);
+    meanwhile[1].add(Ok(answer));
+    assert_eq!(chosen(&meanwhile), Chosen::None(NoWriter::Changing));
     // Later looks at the new one do not make the old one's answer stale again.
     assert!(!seen[0].add(Ok(writes("a", later))));
     assert_eq!(chosen(&seen), Chosen::Several(vec![0, 1]));
@@ -332,4 +346,138 @@ fn a_node_that_is_offline_drains() {
         reads(&seen),
         [Some(Why::Offline), Some(Why::NoWeight), None]
     );
+}
+
+/// What a server is at a moment.
+#[derive(Clone, Copy)]
+struct Real {
+    writes: bool,
+    source: Option<usize>,
+}
+
+fn dice(state: &mut u64, below: u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 11) % below
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three servers, a switchover under way, and looks at them.
+struct World {
+    dice: u64,
+    real: [Real; 3],
+    /// What is still to be done of the switchover: the last first.
+    steps: Vec<(usize, Real)>,
+    /// When each look began, and what it found once it has asked.
+    looks: [Option<(Instant, Option<Observation>)>; 3],
+    seen: Vec<Seen>,
+}
+
+impl World {
+    fn roll(&mut self, below: u64) -> u64 {
+        dice(&mut self.dice, below)
+    }
+
+    /// One step of a switchover, or the beginning of one.
+    fn turn(&mut self) {
+        let copy = |source| Real {
+            writes: false,
+            source,
+        };
+        if self.steps.is_empty() && self.roll(40) == 0 {
+            let old = self.real.iter().position(|server| server.writes).unwrap();
+            let new = (old + 1 + self.roll(2) as usize) % 3;
+            let third = 3 - old - new;
+            let writer = Real {
+                writes: true,
+                source: None,
+            };
+            // The old one stops before the new one begins.
+            self.steps = vec![
+                (third, copy(Some(new))),
+                (old, copy(Some(new))),
+                (new, writer),
+                (new, copy(None)),
+                (old, copy(None)),
+            ];
+        } else if self.roll(6) == 0
+            && let Some((at, server)) = self.steps.pop()
+        {
+            self.real[at] = server;
+        }
+    }
+
+    /// A look begins, asks, or has its answer.
+    fn look(&mut self, now: Instant) {
+        let at = self.roll(3) as usize;
+        match self.looks[at].take() {
+            None => self.looks[at] = Some((now, None)),
+            Some((begun, None)) => {
+                let found = match self.real[at] {
+                    Real { writes: true, .. } => writes(NAMES[at], begun),
+                    Real {
+                        source: Some(source),
+                        ..
+                    } => copies(NAMES[at], NAMES[source], begun),
+                    Real { source: None, .. } => Observation {
+                        read_only: true,
+                        ..writes(NAMES[at], begun)
+                    },
+                };
+                self.looks[at] = Some((begun, Some(found)));
+            }
+            Some((_, Some(mut found))) => {
+                found.answered = now;
+                self.seen[at].add(Ok(found));
+            }
+        }
+    }
+}
+
+/// Servers change by the steps of switchovers while looks at them begin, ask and end at any moments. How often another writer was
+/// followed, and how often there was none.
+fn play(seed: u64) -> (usize, usize) {
+    let begin = Instant::now();
+    let server = |source: Option<usize>| Real {
+        writes: source.is_none(),
+        source,
+    };
+    let unseen = Seen {
+        weight: 1,
+        ..Seen::default()
+    };
+    let mut world = World {
+        dice: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+        real: [server(None), server(Some(0)), server(Some(0))],
+        steps: Vec::new(),
+        looks: [None, None, None],
+        seen: vec![unseen; 3],
+    };
+    let (mut follows, mut waits, mut followed) = (0, 0, None);
+    for tick in 0..600 {
+        world.turn();
+        world.look(begin + Duration::from_millis(tick));
+        match chosen(&world.seen) {
+            Chosen::Several(several) => panic!("seed {seed}: {several:?} at {tick}"),
+            Chosen::One(one) => {
+                follows += usize::from(followed != Some(one));
+                followed = Some(one);
+            }
+            Chosen::None(_) => waits += 1,
+        }
+    }
+    (follows, waits)
+}
+
+#[test]
+fn a_switchover_is_never_taken_for_two_writers() {
+    let (mut follows, mut waits) = (0, 0);
+    for seed in 1..=500 {
+        let (some, more) = play(seed);
+        follows += some;
+        waits += more;
+    }
+    assert!(follows > 2_500 && waits > 2_500, "{follows} {waits}");
 }
