@@ -238,10 +238,8 @@ pub async fn relay_answer(
         let fed = machine
             .feed(backend.input.peek())
             .map_err(|error| cut_off(client, SessionError::BackendProtocol(error)))?;
-        if !offers_file && matches!(fed.event, Some(Event::LocalInfile { .. })) {
-            // No server asks for a file out of the blue. One that does wants to be given what it has no right to.
-            let error = ProtocolError::Unexpected("an answer to a statement that loads no file");
-            return Err(cut_off(client, SessionError::BackendProtocol(error)));
+        if let Some(error) = unasked_file(offers_file, &fed) {
+            return Err(cut_off(client, error));
         }
         is_short =
             fed.event.is_none() && fed.ok_bytes == 0 && fed.consumed < backend.input.peek().len();
@@ -291,6 +289,15 @@ async fn read_more(
         Ok(_) => Err(SessionError::BackendIo(io::ErrorKind::UnexpectedEof.into())),
         Err(error) => Err(SessionError::BackendIo(error)),
     }
+}
+
+/// No server asks for a file out of the blue. One that does wants to be given what it has no right to.
+fn unasked_file(offers_file: bool, fed: &Fed) -> Option<SessionError> {
+    let asks = matches!(fed.event, Some(Event::LocalInfile { .. }));
+    (asks && !offers_file).then(|| {
+        let error = ProtocolError::Unexpected("an answer to a statement that loads no file");
+        SessionError::BackendProtocol(error)
+    })
 }
 
 /// Passes on what was fed to the machine, with an OK packet at its end as the client is to see it.
