@@ -30,10 +30,12 @@ impl Topology {
             joined.map(|server| server.expect("a server")).collect()
         });
         let topology = Topology { servers };
+        // SYSTEM_USER: the tests' account of applications has it, so who ends its statements must.
         topology.servers[0].run(
             "CREATE USER tidegate IDENTIFIED BY 'secret'; \
              GRANT SELECT, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO tidegate; \
-             CREATE DATABASE tidegate; GRANT ALL ON tidegate.* TO tidegate",
+             CREATE DATABASE tidegate; GRANT ALL ON tidegate.* TO tidegate; \
+             GRANT CONNECTION_ADMIN, SYSTEM_USER ON *.* TO tidegate",
         );
         for reader in &topology.servers[1..] {
             reader.run("SET PERSIST super_read_only=ON");
