@@ -78,7 +78,7 @@ impl Rig {
             );
             gate = gate
                 .set("nodes", &node)
-                .set("cluster.probe_ms", "100")
+                .set("cluster.probe_ms", "1000")
                 .set("cluster.lag_ms_max", "600000")
                 .set("cluster.reads", "\"readers\"")
                 .set("cluster.gtid_wait_ms_max", "10000");
