@@ -296,9 +296,8 @@ impl Session {
         let id = prepared.map_or(u32::MAX, |prepared| prepared.statement_id);
         self.rename_statement(id);
         self.relay_command(Command::StmtFetch, length).await?;
-        let id = id.to_le_bytes();
-        let closed = self.backend.send(Command::StmtClose, &id);
-        closed.await.map_err(SessionError::BackendIo)
+        // It stays: the next time there is one, and no warnings are taken away by a PREPARE.
+        self.enter_on_connection(id, None).await
     }
 
     /// COM_STMT_RESET of a statement that is on another connection: it has nothing to be reset, and to prepare it here would take

@@ -296,6 +296,9 @@ impl Difference {
         let at = self.answer.checked_sub(1)?;
         let step = self.program.steps.get(at)?;
         let before = self.program.steps.get(..at)?;
+        if shows_warnings(step) && changes_types(before) {
+            return Some("a statement whose values change their type");
+        }
         if self.loses_warnings(step, before) {
             return Some("warnings of before, behind a statement that was prepared again");
         }
@@ -354,6 +357,23 @@ impl Difference {
         let (direct, proxied) = (ok(&self.direct), ok(&self.proxied));
         direct.is_some() && direct == proxied
     }
+}
+
+fn shows_warnings(step: &Step) -> bool {
+    matches!(step, Step::Query(sql) if sql.starts_with("SHOW WARN") || sql.starts_with("GET DIAG"))
+}
+
+/// Whether the last execution brought other types than one of the same statement before it.
+fn changes_types(before: &[Step]) -> bool {
+    let kinds = |e: &Execution| e.values.iter().map(|value| value.kind).collect::<Vec<_>>();
+    let mut executions = before.iter().rev().filter_map(|step| match step {
+        Step::Execute(number, execution) => Some((*number, kinds(execution))),
+        _ => None,
+    });
+    let last = executions.next();
+    last.is_some_and(|(number, kinds)| {
+        executions.any(|(other, earlier)| other == number && earlier != kinds)
+    })
 }
 
 impl std::fmt::Display for Difference {
